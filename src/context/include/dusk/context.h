@@ -1,0 +1,190 @@
+/* dusk/context.h: Go's package context for any libuv program.
+ *
+ * Contexts form a tree. A root is made by attaching to a loop; everything else
+ * is derived from a parent and ends with it: when it is cancelled, when its
+ * deadline passes, or when an ancestor ends. Ending is synchronous through all
+ * descendants and never goes upwards. Contexts are reference-counted: a child
+ * holds its parent, a parent never holds its children.
+ *
+ * Threads: any thread may derive, ask, cancel, ref and unref, unless a
+ * function says otherwise. Callbacks run on a loop's thread, never inside the
+ * call that caused them.
+ *
+ * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched. */
+#ifndef DUSK_CONTEXT_H
+#define DUSK_CONTEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include <dusk/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "None", for a duration or a deadline. */
+#define DUSK_OFF UINT64_MAX
+
+typedef struct dusk_context dusk_context_t;
+typedef struct dusk_waiter dusk_waiter_t;
+
+/* Why a context ended, beyond its err: compared by address, never copied, so
+ * it must live as long as any context that ended with it; static as a rule. */
+typedef struct dusk_cause {
+  int code;         /* a negative error code, for programs */
+  const char *text; /* for people */
+} dusk_cause_t;
+
+/* The cause of a plain cancel: UV_ECANCELED, "context canceled". */
+DUSK_EXTERN extern const dusk_cause_t dusk_canceled;
+/* The cause of a plain deadline: UV_ETIMEDOUT, "context deadline exceeded". */
+DUSK_EXTERN extern const dusk_cause_t dusk_deadline_exceeded;
+
+/* -- Roots ---------------------------------------------------------------- */
+
+/* Attaches to `loop` and gives a root in *ret_root: a context without parent,
+ * deadline or value. `loop->data` stays the caller's. One uv_timer_t and one
+ * uv_async_t serve all contexts, deadlines and waiters below the root; they
+ * keep uv_run going only while a waiter's context has a deadline.
+ *
+ * Loop thread only. The caller owns one reference and ends it with
+ * dusk_context_detach, not with unref. Several roots on one loop are allowed.
+ * Errors: UV_EINVAL, UV_ENOMEM, and what uv_async_init gives.
+ * Go: context.Background, but bound to a loop. */
+DUSK_EXTERN int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root);
+
+typedef void (*dusk_detach_cb)(void *arg);
+
+/* Detaches a root from its loop and gives its reference back. `cb` (or NULL)
+ * runs on the loop when the library has no handle left there; uv_loop_close
+ * then succeeds. Contexts below the root may outlive it; they then end only by
+ * cancel, or when somebody who asks finds their deadline passed.
+ *
+ * Loop thread only, asynchronous. Errors: UV_EINVAL when `root` is NULL or not
+ * a root, UV_EBUSY while registered waiters or signal receivers name it,
+ * UV_EALREADY the second time. */
+DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
+                                    void *arg);
+
+/* The loop of the tree's root; NULL once that was detached. */
+DUSK_EXTERN uv_loop_t *dusk_context_loop(const dusk_context_t *ctx);
+
+/* -- Deriving ------------------------------------------------------------- */
+/* Each gives a new context in *ret_ctx, owned by the caller (one reference),
+ * which ends at the latest with `parent`; on a parent that has ended it has
+ * ended on return, with the parent's err and cause. Go's `defer cancel()` is
+ * dusk_context_cancel and dusk_context_unref.
+ * Errors: UV_EINVAL (NULL parent, key or output), UV_ENOMEM. */
+
+/* Go: context.WithCancel, WithCancelCause. */
+DUSK_EXTERN int dusk_context_with_cancel(dusk_context_t *parent,
+                                         dusk_context_t **ret_ctx);
+
+/* A context that ends with UV_ETIMEDOUT and `cause` (NULL:
+ * dusk_deadline_exceeded) when uv_hrtime() reaches `deadline_ns`; DUSK_OFF is
+ * no deadline yet. If the parent's deadline is strictly earlier, that one
+ * counts and `cause` is not used. `cause` is kept, see dusk_cause_t.
+ * Go: context.WithDeadlineCause. */
+DUSK_EXTERN int dusk_context_with_deadline(dusk_context_t *parent,
+                                           uint64_t deadline_ns,
+                                           const dusk_cause_t *cause,
+                                           dusk_context_t **ret_ctx);
+
+/* The same, `timeout_ms` from now by uv_hrtime (not by the loop's cached
+ * time); 0 has ended on return, DUSK_OFF and what would overflow is none.
+ * Go: context.WithTimeoutCause. */
+DUSK_EXTERN int dusk_context_with_timeout(dusk_context_t *parent,
+                                          uint64_t timeout_ms,
+                                          const dusk_cause_t *cause,
+                                          dusk_context_t **ret_ctx);
+
+/* A context that answers `value` for `key`; keys are compared by address, so
+ * use that of a static object. Both are borrowed for the context's life.
+ * Go: context.WithValue. */
+DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent, const void *key,
+                                        void *value, dusk_context_t **ret_ctx);
+
+/* -- Ending --------------------------------------------------------------- */
+
+/* Ends `ctx` and all below it with UV_ECANCELED and `cause` (NULL:
+ * dusk_canceled), before it returns; a context that has ended keeps its first
+ * err and cause. Releases nothing, cannot fail; NULL is a no-op.
+ * Go: the CancelCauseFunc. */
+DUSK_EXTERN void dusk_context_cancel(dusk_context_t *ctx,
+                                     const dusk_cause_t *cause);
+
+/* Brings forward the deadline of a context made by with_deadline or
+ * with_timeout, and with it what the contexts below it tell; one that would be
+ * later changes nothing. For the context's owner. Beyond Go.
+ * Errors: UV_EINVAL for another kind of context. */
+DUSK_EXTERN int dusk_context_bring_forward(dusk_context_t *ctx,
+                                           uint64_t deadline_ns);
+
+/* One more reference, and its release. The last release of a live context
+ * ends it (waiters are told, with dusk_canceled); while children or waiters
+ * hold it, it ends nothing. unref(NULL) is a no-op. ref returns `ctx`. */
+DUSK_EXTERN dusk_context_t *dusk_context_ref(dusk_context_t *ctx);
+DUSK_EXTERN void dusk_context_unref(dusk_context_t *ctx);
+
+/* -- Asking --------------------------------------------------------------- */
+
+/* 0 while the context lives, then UV_ECANCELED or UV_ETIMEDOUT for ever. Right
+ * even when the loop is late: whoever asks and finds the deadline passed ends
+ * the context, as the timer would. Go: Context.Err. */
+DUSK_EXTERN int dusk_context_err(dusk_context_t *ctx);
+
+/* The cause of the end, NULL while the context lives. Borrowed.
+ * Go: context.Cause. */
+DUSK_EXTERN const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx);
+
+/* The effective deadline, on uv_hrtime's clock; DUSK_OFF if there is none.
+ * Go: Context.Deadline. */
+DUSK_EXTERN uint64_t dusk_context_deadline(const dusk_context_t *ctx);
+
+/* The value of the nearest layer that has `key`, which may be NULL; NULL if
+ * none has. Borrowed. Go: Context.Value. */
+DUSK_EXTERN void *dusk_context_value(const dusk_context_t *ctx,
+                                     const void *key);
+
+/* -- Waiting -------------------------------------------------------------- */
+
+typedef void (*dusk_waiter_cb)(dusk_waiter_t *waiter);
+
+/* Embedded in what the caller waits with, as a libuv handle is; all fields are
+ * the library's. Find the owner from the callback's argument. */
+struct dusk_waiter {
+  dusk_waiter_cb cb;
+  dusk_context_t *ctx;
+  dusk_context_t *root;
+  dusk_waiter_t *prev;
+  dusk_waiter_t *next;
+  int state;
+};
+
+/* Calls `cb` once, on the loop of `root`, after `ctx` has ended; at the next
+ * turn of the loop if it has already. `ctx` may belong to another root. The
+ * waiter must stay where it is until it was stopped or called; in its callback
+ * it is the caller's again: it may be freed or registered anew, and any other
+ * waiter stopped. Waiters of one context are called in the order of their
+ * registration. Cannot fail, allocates nothing. Registering a waiter that is
+ * registered is a bug.
+ * Keeps uv_run going only while `ctx` has a deadline or the callback is due.
+ * Go: context.AfterFunc. */
+DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
+                                    dusk_context_t *root, dusk_waiter_cb cb);
+
+/* True: the callback will never run and the struct is the caller's at once,
+ * also when the context has ended but the callback has not begun (there Go's
+ * stop says false). False: it has begun, or the waiter was never registered
+ * (zeroed) or stopped before; on the loop's thread the struct may go anyway,
+ * another thread must wait for the callback. Go: AfterFunc's stop. */
+DUSK_EXTERN bool dusk_waiter_stop(dusk_waiter_t *waiter);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,89 @@
+/* dusk/signal.h: Go's package os/signal on uv_signal_t.
+ *
+ * A receiver is a bounded queue of signal numbers. Any number of receivers may
+ * want the same signal, and each gets a copy. Delivery never blocks: what a
+ * full queue can't take is dropped, what is queued stays.
+ *
+ * The library touches no signal that it was not asked for, and no mask. When
+ * the last receiver that wants a signal is gone, the disposition found before
+ * the first one is back. Several arrivals of one signal before the loop turns
+ * may merge into one, as they do in the kernel.
+ *
+ * Threads: all functions but dusk_signals_next belong to the loop's thread. */
+#ifndef DUSK_SIGNAL_H
+#define DUSK_SIGNAL_H
+
+#include <dusk/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dusk_signals dusk_signals_t;
+
+/* A receiver on the loop of `root`, with room for `capacity` signals, that
+ * wants nothing yet; owned by the caller until dusk_signals_free. Capacity 0
+ * hands a signal over only to a callback that waits for it. 1 suffices for one
+ * kind of signal. Errors: UV_EINVAL, UV_ENOMEM. Go: make(chan os.Signal, n) */
+DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
+                                 dusk_signals_t **ret_signals);
+
+/* Adds `count` signal numbers to what the receiver wants; in force on return.
+ * `count` 0 is every signal that can be caught, but those by which a program's
+ * own fault shows (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and SIGPROF. Numbers out
+ * of range, SIGKILL and SIGSTOP are passed over. On failure nothing was added.
+ * Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives. Go: signal.Notify
+ */
+DUSK_EXTERN int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
+                                    size_t count);
+
+typedef void (*dusk_signals_cb)(dusk_signals_t *signals, int signum, void *arg);
+
+/* Waits for one signal: calls `cb` once, on the loop, never inside this call,
+ * with the oldest queued signal or else the next to come. Call it again, also
+ * from the callback, for the one after; NULL gives up. The callback may free
+ * the receiver. Errors: UV_EINVAL, UV_EBUSY while another one waits.
+ * Go: <-c */
+DUSK_EXTERN int dusk_signals_receive(dusk_signals_t *signals,
+                                     dusk_signals_cb cb, void *arg);
+
+/* The oldest queued signal, taken off the queue; 0 if there is none. Any
+ * thread. Go: select { case s := <-c: default: } */
+DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
+
+/* Undoes all notifies of this receiver: from the return on nothing is queued;
+ * what is queued stays readable, and a signal that was caught but not yet
+ * dispatched is queued first, or takes its default effect, but is not lost. A
+ * second stop does nothing. Go: signal.Stop */
+DUSK_EXTERN void dusk_signals_stop(dusk_signals_t *signals);
+
+/* Stops and releases the receiver; no callback comes after it. NULL is a
+ * no-op. */
+DUSK_EXTERN void dusk_signals_free(dusk_signals_t *signals);
+
+/* The text of a signal, as Go prints it: "interrupt", "terminated", ...;
+ * "signal N" for one without a name. Static but for the latter, which lives
+ * in a thread-local buffer until the next call. Any thread. */
+DUSK_EXTERN const char *dusk_signal_text(int signum);
+
+/* A context that is cancelled when one of the signals arrives, with a cause
+ * whose text is the signal's and " signal received" ("interrupt signal
+ * received") and whose code is UV_ECANCELED. The signals stay captured, also
+ * after the first and after the parent's end, until dusk_context_stop_signals
+ * or the context's last unref. `count` 0: all, as above. The loop is that of
+ * the parent's root; loop thread only. Errors: as dusk_signals_notify.
+ * Go: signal.NotifyContext */
+DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
+                                          const int *signums, size_t count,
+                                          dusk_context_t **ret_ctx);
+
+/* Ends the context (no-op if it has ended) and then gives the signals back:
+ * a second Ctrl+C then kills. Loop thread only. May be called again. UV_EINVAL
+ * for a context not made by with_signals. Go: NotifyContext's stop */
+DUSK_EXTERN int dusk_context_stop_signals(dusk_context_t *ctx);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

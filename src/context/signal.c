@@ -1,0 +1,230 @@
+/* signal.c: receivers of signals: bounded queues on uv_signal_t.
+ *
+ * A receiver has a watch, with a handle, for each signal it wants. A signal
+ * goes straight to the callback that waits for it when nothing is queued, and
+ * else into the queue if there is room. The queue is under the lock of the
+ * root's tree, since any thread may take from it; all else belongs to the
+ * loop's thread. A stopped watch is closed and frees itself: one that was
+ * started again could be called for what was caught before.
+ *
+ * How a signal is taken from the process and given back: capture.c. */
+#include <dusk/signal.h>
+#include "capture.h"
+#include "tree.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+
+typedef struct dusk__watch watch_t;
+
+struct dusk__watch {
+  uv_signal_t handle;
+  dusk_signals_t *signals; /* NULL once stopped */
+  dusk__root_t *root;
+  watch_t *next;
+  bool in_callback;
+};
+
+struct dusk_signals {
+  dusk__root_t *root;
+  watch_t *watches;
+  dusk_signals_cb cb; /* of a receive that waits */
+  void *arg;
+  dusk_waiter_t ready; /* due while something is queued for that */
+  unsigned capacity;
+  unsigned head; /* under the lock, with the next two */
+  unsigned count;
+  unsigned char queue[]; /* a ring of capacity + 1 */
+};
+
+int dusk_signals_new(dusk_context_t *root, unsigned capacity,
+                     dusk_signals_t **ret_signals) {
+  if (root == NULL || capacity == UINT_MAX || ret_signals == NULL ||
+      dusk_context_loop(root) == NULL)
+    return UV_EINVAL;
+  dusk_signals_t *signals = malloc(sizeof(*signals) + capacity + 1);
+  if (signals == NULL) return UV_ENOMEM;
+  *signals =
+      (dusk_signals_t){.root = dusk__node_of(root)->root, .capacity = capacity};
+  atomic_fetch_add(&signals->root->users, 1);
+  *ret_signals = signals;
+  return 0;
+}
+
+/* -- The queue ------------------------------------------------------------ */
+
+/* One more place when a callback waits: it takes one at once. */
+static void push(dusk_signals_t *signals, int signum) {
+  dusk__root_lock(signals->root);
+  if (signals->count < signals->capacity + (signals->cb != NULL)) {
+    unsigned tail =
+        (signals->head + signals->count++) % (signals->capacity + 1);
+    signals->queue[tail] = (unsigned char)signum;
+  }
+  dusk__root_unlock(signals->root);
+}
+
+int dusk_signals_next(dusk_signals_t *signals) {
+  int signum = 0;
+  dusk__root_lock(signals->root);
+  if (signals->count > 0) {
+    signum = signals->queue[signals->head];
+    signals->head = (signals->head + 1) % (signals->capacity + 1);
+    signals->count--;
+  }
+  dusk__root_unlock(signals->root);
+  return signum;
+}
+
+static bool is_empty(dusk_signals_t *signals) {
+  dusk__root_lock(signals->root);
+  bool empty = signals->count == 0;
+  dusk__root_unlock(signals->root);
+  return empty;
+}
+
+/* -- Receiving ------------------------------------------------------------ */
+
+static void hand_over(dusk_signals_t *signals, int signum) {
+  dusk_signals_cb cb = signals->cb;
+  signals->cb = NULL;
+  cb(signals, signum, signals->arg);
+}
+
+static void on_ready(dusk_waiter_t *ready) {
+  dusk_signals_t *signals = dusk__container_of(ready, dusk_signals_t, ready);
+  int signum = dusk_signals_next(signals);
+  /* 0: another thread has taken it; the callback waits on. */
+  if (signum != 0) hand_over(signals, signum);
+}
+
+/* Has the waiting callback called for what is queued. */
+static void post_ready(dusk_signals_t *signals) {
+  dusk_waiter_stop(&signals->ready);
+  dusk__waiter_post(&signals->ready, signals->root, on_ready);
+}
+
+int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
+                         void *arg) {
+  if (signals == NULL) return UV_EINVAL;
+  if (cb == NULL)
+    dusk_waiter_stop(&signals->ready);
+  else if (signals->cb != NULL)
+    return UV_EBUSY;
+  signals->cb = cb;
+  signals->arg = arg;
+  if (cb != NULL && !is_empty(signals)) post_ready(signals);
+  return 0;
+}
+
+static void on_signal(uv_signal_t *handle, int signum) {
+  watch_t *watch = (watch_t *)handle;
+  dusk_signals_t *signals = watch->signals;
+  watch->in_callback = true;
+  if (signals->cb != NULL && is_empty(signals))
+    hand_over(signals, signum);
+  else
+    push(signals, signum);
+  watch->in_callback = false;
+}
+
+/* -- Notify and stop ------------------------------------------------------ */
+
+static void on_closed(uv_handle_t *handle) {
+  watch_t *watch = (watch_t *)handle;
+  dusk__root_handle_closed(watch->root);
+  free(watch);
+}
+
+/* What the loop had not dispatched yet is queued. */
+static void stop_watch(watch_t *watch) {
+  dusk_signals_t *signals = watch->signals;
+  int signum = watch->handle.signum;
+  unsigned caught = dusk__capture_stop(&watch->handle, watch->in_callback);
+  for (; caught > 0; caught--)
+    push(signals, signum);
+  watch->signals = NULL;
+  uv_close((uv_handle_t *)&watch->handle, on_closed);
+}
+
+/* Stops those in front of `end`. */
+static void stop_watches(dusk_signals_t *signals, watch_t *end) {
+  while (signals->watches != end) {
+    watch_t *watch = signals->watches;
+    signals->watches = watch->next;
+    stop_watch(watch);
+  }
+}
+
+static bool wants(dusk_signals_t *signals, int signum) {
+  watch_t *watch = signals->watches;
+  while (watch != NULL && watch->handle.signum != signum)
+    watch = watch->next;
+  return watch != NULL;
+}
+
+static int add_watch(dusk_signals_t *signals, int signum) {
+  dusk__root_t *root = signals->root;
+  watch_t *watch = malloc(sizeof(*watch));
+  if (watch == NULL) return UV_ENOMEM;
+  int err = uv_signal_init(root->timer.loop, &watch->handle);
+  if (err != 0) {
+    free(watch);
+    return err;
+  }
+  uv_unref((uv_handle_t *)&watch->handle);
+  dusk__root_handle_opened(root);
+  watch->signals = signals;
+  watch->root = root;
+  watch->in_callback = false;
+  err = dusk__capture_start(&watch->handle, on_signal, signum);
+  if (err != 0) {
+    uv_close((uv_handle_t *)&watch->handle, on_closed);
+    return err;
+  }
+  watch->next = signals->watches;
+  signals->watches = watch;
+  return 0;
+}
+
+/* By these a program learns of its own faults, and of its profiler's time. */
+static bool is_in_all(int signum) {
+  return signum != SIGSEGV && signum != SIGBUS && signum != SIGFPE &&
+         signum != SIGILL && signum != SIGPROF;
+}
+
+int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
+                        size_t count) {
+  if (signals == NULL || (signums == NULL && count > 0)) return UV_EINVAL;
+  assert(dusk__root_on_loop(signals->root));
+  watch_t *before = signals->watches;
+  size_t end = count > 0 ? count : 65;
+  for (size_t i = 0; i < end; i++) {
+    int signum = count > 0 ? signums[i] : (int)i;
+    if (!dusk__capture_possible(signum) || wants(signals, signum) ||
+        (count == 0 && !is_in_all(signum)))
+      continue;
+    int err = add_watch(signals, signum);
+    if (err != 0) {
+      stop_watches(signals, before);
+      return err;
+    }
+  }
+  return 0;
+}
+
+void dusk_signals_stop(dusk_signals_t *signals) {
+  assert(dusk__root_on_loop(signals->root));
+  stop_watches(signals, NULL);
+  if (signals->cb != NULL && !is_empty(signals)) post_ready(signals);
+}
+
+void dusk_signals_free(dusk_signals_t *signals) {
+  if (signals == NULL) return;
+  stop_watches(signals, NULL);
+  dusk_waiter_stop(&signals->ready);
+  atomic_fetch_sub(&signals->root->users, 1);
+  free(signals);
+}

@@ -1,0 +1,67 @@
+/* signal_context.c: a context that signals cancel.
+ *
+ * It is a node with a receiver of capacity 1, of which only the first signal
+ * counts; what comes later stays captured until the stop. Its cause lies in
+ * the context itself, which whoever ended with it holds. */
+#include <dusk/signal.h>
+#include "tree.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct {
+  dusk__hooked_t hooked;
+  dusk_signals_t *signals;
+  dusk_cause_t cause;
+  char text[48];
+} signal_context_t;
+
+static void cancel_by(signal_context_t *self, int signum) {
+  snprintf(self->text, sizeof(self->text), "%s signal received",
+           dusk_signal_text(signum));
+  dusk_context_cancel(&self->hooked.node.base, &self->cause);
+}
+
+static void on_signal(dusk_signals_t *signals, int signum, void *arg) {
+  (void)signals;
+  cancel_by(arg, signum);
+}
+
+static void release(dusk__hooked_t *hooked) {
+  signal_context_t *self = (signal_context_t *)hooked;
+  dusk_signals_free(self->signals);
+  free(self);
+}
+
+int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
+                              size_t count, dusk_context_t **ret_ctx) {
+  if (parent == NULL || ret_ctx == NULL) return UV_EINVAL;
+  signal_context_t *self = calloc(1, sizeof(*self));
+  if (self == NULL) return UV_ENOMEM;
+  int err = dusk_signals_new(parent, 1, &self->signals);
+  if (err == 0) err = dusk_signals_notify(self->signals, signums, count);
+  if (err == 0) err = dusk_signals_receive(self->signals, on_signal, self);
+  if (err != 0) {
+    release(&self->hooked);
+    return err;
+  }
+  self->hooked.release = release;
+  self->cause = (dusk_cause_t){UV_ECANCELED, self->text};
+  dusk__node_init(&self->hooked.node, DUSK__HOOKED, parent);
+  *ret_ctx = &self->hooked.node.base;
+  return 0;
+}
+
+int dusk_context_stop_signals(dusk_context_t *ctx) {
+  if (ctx == NULL || ctx->kind != DUSK__HOOKED ||
+      ((dusk__hooked_t *)ctx)->release != release)
+    return UV_EINVAL;
+  signal_context_t *self = (signal_context_t *)ctx;
+  dusk_signals_stop(self->signals);
+  dusk_signals_receive(self->signals, NULL, NULL);
+  /* One that was caught before the stop has come before it. */
+  int signum = dusk_signals_next(self->signals);
+  if (signum != 0 && dusk_context_err(ctx) == 0) cancel_by(self, signum);
+  dusk_context_cancel(ctx, NULL);
+  return 0;
+}

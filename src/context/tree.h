@@ -1,0 +1,169 @@
+/* tree.h: what the context module's own files know of a tree.
+ *
+ * Two sorts of contexts: nodes, which can end, and value layers, which only
+ * answer for a key and else pass every question to the node above them. A
+ * root is a node that never ends. Nodes are linked to the nearest node above
+ * them; value layers are in no list.
+ *
+ * Locks: a tree has one, in its root, and no thread holds two. It guards the
+ * links, the waiters, the heap and every write of err, cause and deadline; err
+ * and deadline are read without it. What a context is, and its parent, never
+ * change. */
+#ifndef DUSK_TREE_H
+#define DUSK_TREE_H
+
+#include <stdatomic.h>
+#include <dusk/context.h>
+
+typedef struct dusk__node dusk__node_t;
+typedef struct dusk__timed dusk__timed_t;
+typedef struct dusk__hooked dusk__hooked_t;
+typedef struct dusk__root dusk__root_t;
+
+enum {
+  DUSK__ROOT,
+  DUSK__CANCEL,
+  DUSK__TIMED,
+  DUSK__HOOKED,
+  DUSK__VALUE,
+};
+
+struct dusk_context {
+  atomic_uint refs; /* reaches 0 for a live node under the lock only */
+  unsigned char kind;
+  bool owns_deadline;     /* a timed node in the heap */
+  dusk_context_t *parent; /* held */
+  dusk__node_t *above;    /* the nearest node among the ancestors */
+};
+
+struct dusk__node {
+  dusk_context_t base;
+  dusk__root_t *root;
+  const dusk_cause_t *cause; /* of the end; written before err */
+  atomic_int err;            /* once set, the tree does not touch the node */
+  _Atomic uint64_t deadline; /* effective, never later than the parent's */
+  dusk__node_t *children;    /* circular through next and prev */
+  dusk__node_t *next;
+  dusk__node_t *prev;
+  dusk_waiter_t *waiters; /* circular, in the order of registration */
+};
+
+/* A node with a deadline of its own. While it is in the heap, that one is its
+ * effective one. */
+struct dusk__timed {
+  dusk__node_t node;
+  const dusk_cause_t *cause; /* for the end by the own deadline */
+  dusk__timed_t *child;
+  dusk__timed_t *next;
+  dusk__timed_t *prev;
+};
+
+/* A node of which more must go, on the loop's thread, than its memory. */
+struct dusk__hooked {
+  dusk__node_t node;
+  void (*release)(dusk__hooked_t *hooked);
+  dusk__hooked_t *next;
+};
+
+struct dusk__root {
+  dusk__node_t node;
+  uv_mutex_t lock;
+  uv_thread_t thread;        /* the loop's */
+  _Atomic(uv_loop_t *) loop; /* NULL since detach */
+  uv_timer_t timer;
+  uv_async_t async;
+  unsigned handles; /* open on the loop, the signals' too; loop thread */
+  dusk_detach_cb detach_cb;
+  void *detach_arg;
+
+  /* Under the lock. */
+  uint64_t armed_ns; /* when the timer fires; at or before the heap's least */
+  dusk__timed_t *heap;
+  dusk_waiter_t *due;     /* circular: to be called in the loop's next turn */
+  dusk_waiter_t *running; /* circular: being called in this one */
+  dusk__hooked_t *released;
+
+  atomic_uint users; /* waiters and receivers that name this root */
+  atomic_uint keep;  /* those of them that keep uv_run going */
+};
+
+#define dusk__container_of(ptr, type, member)                                  \
+  ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/* The node that answers for a context. */
+static inline dusk__node_t *dusk__node_of(const dusk_context_t *ctx) {
+  return ctx->kind == DUSK__VALUE ? ctx->above : (dusk__node_t *)ctx;
+}
+
+static inline void dusk__root_lock(dusk__root_t *root) {
+  uv_mutex_lock(&root->lock);
+}
+
+static inline void dusk__root_unlock(dusk__root_t *root) {
+  uv_mutex_unlock(&root->lock);
+}
+
+/* -- context.c ------------------------------------------------------------ */
+
+/* Makes `node`, fresh memory, a child of `parent` with one reference. Takes
+ * the lock. Does no more than with_cancel needs. */
+void dusk__node_init(dusk__node_t *node, int kind, dusk_context_t *parent);
+
+/* Ends a live node and all below it. Under the lock; the waiters that must be
+ * called on other roots' loops are added to `away`, to be sent off with
+ * dusk__waiters_send once the lock is released. */
+void dusk__node_end(dusk__node_t *node, int err, const dusk_cause_t *cause,
+                    dusk_waiter_t **away);
+
+/* The same for a node in the heap, because its deadline has passed. */
+void dusk__timed_end(dusk__timed_t *timed, dusk_waiter_t **away);
+
+/* -- heap.c --------------------------------------------------------------- */
+
+void dusk__heap_insert(dusk__timed_t **heap, dusk__timed_t *timed);
+void dusk__heap_remove(dusk__timed_t **heap, dusk__timed_t *timed);
+
+/* -- waiter.c ------------------------------------------------------------- */
+
+/* Makes all waiters of a node that ends due. Under the lock. */
+void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away);
+
+/* A waiter of a live node has got a deadline. Under the lock. */
+void dusk__waiters_keep(dusk__node_t *node);
+
+/* Hands over what dusk__node_end has gathered. No lock held. */
+void dusk__waiters_send(dusk_waiter_t *away);
+
+/* Has `cb` called in the next turn of the root's loop, without a context.
+ * dusk_waiter_stop works as ever. Takes the lock. */
+void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
+                       dusk_waiter_cb cb);
+
+/* Calls what was due when it was called. Loop thread. */
+void dusk__waiters_run(dusk__root_t *root);
+
+/* -- root.c --------------------------------------------------------------- */
+
+/* Sees to it that the timer fires in time for the heap's least; often does
+ * nothing. Under the lock, any thread. */
+void dusk__root_arm(dusk__root_t *root);
+
+/* Changes `keep`. The root has users. Any thread, any lock. */
+void dusk__root_keep(dusk__root_t *root, int change);
+
+/* Has the loop look for what is due. The root has users. */
+void dusk__root_wake(dusk__root_t *root);
+
+/* Releases a hooked node on the loop's thread, at once if this is it. */
+void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked);
+
+bool dusk__root_on_loop(const dusk__root_t *root);
+
+/* A handle on the root's loop has been opened; has been closed. */
+void dusk__root_handle_opened(dusk__root_t *root);
+void dusk__root_handle_closed(dusk__root_t *root);
+
+/* Nobody refers to the root any more. */
+void dusk__root_free(dusk__root_t *root);
+
+#endif

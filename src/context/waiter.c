@@ -1,0 +1,222 @@
+/* waiter.c: what is called when a context has ended.
+ *
+ *   idle --after--> waiting --end--> due --> running --> idle, and called
+ *                      |               |
+ *                      |               +-- from another tree: away --> due
+ *                      +-- stop, from any of these --> idle
+ *
+ * A waiting one is in its node's list, under the lock of the node's tree; a
+ * due or running one is in a list of the root it names, under that root's
+ * lock. Between two trees it is away for a moment, in no lock's hands: the
+ * thread that ended the context is about to hand it over, and stop waits for
+ * that. From the end on it holds a reference of the node. */
+#include "tree.h"
+
+#include <sched.h>
+
+enum { IDLE, WAITING, AWAY, DUE, RUNNING };
+
+static int state_of(dusk_waiter_t *waiter) {
+  return __atomic_load_n(&waiter->state, __ATOMIC_ACQUIRE);
+}
+
+static void set_state(dusk_waiter_t *waiter, int state) {
+  __atomic_store_n(&waiter->state, state, __ATOMIC_RELEASE);
+}
+
+static dusk__root_t *root_of(dusk_waiter_t *waiter) {
+  return (dusk__root_t *)waiter->root;
+}
+
+static bool has_deadline(dusk__node_t *node) {
+  return atomic_load_explicit(&node->deadline, memory_order_relaxed) !=
+         DUSK_OFF;
+}
+
+static void append(dusk_waiter_t **list, dusk_waiter_t *waiter) {
+  dusk_waiter_t *first = *list;
+  if (first == NULL) {
+    *list = waiter->next = waiter->prev = waiter;
+    return;
+  }
+  waiter->next = first;
+  waiter->prev = first->prev;
+  first->prev->next = waiter;
+  first->prev = waiter;
+}
+
+static void take_out(dusk_waiter_t **list, dusk_waiter_t *waiter) {
+  if (*list == waiter) *list = waiter->next != waiter ? waiter->next : NULL;
+  waiter->prev->next = waiter->next;
+  waiter->next->prev = waiter->prev;
+}
+
+/* Under the lock of the root that the waiter names. */
+static void make_due(dusk_waiter_t *waiter) {
+  dusk__root_t *root = root_of(waiter);
+  bool first = root->due == NULL;
+  append(&root->due, waiter);
+  set_state(waiter, DUE);
+  if (first) dusk__root_wake(root);
+}
+
+void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
+                        dusk_context_t *root, dusk_waiter_cb cb) {
+  dusk__node_t *node = dusk__node_of(ctx);
+  dusk__root_t *named = dusk__node_of(root)->root;
+  waiter->cb = cb;
+  waiter->ctx = &node->base;
+  waiter->root = &named->node.base;
+  atomic_fetch_add(&named->users, 1);
+
+  dusk__root_lock(node->root);
+  bool ended = atomic_load_explicit(&node->err, memory_order_relaxed) != 0;
+  if (!ended) {
+    append(&node->waiters, waiter);
+    set_state(waiter, WAITING);
+  }
+  if (ended || has_deadline(node)) dusk__root_keep(named, 1);
+  if (ended) {
+    dusk_context_ref(&node->base);
+    if (named == node->root) make_due(waiter);
+  }
+  dusk__root_unlock(node->root);
+
+  if (ended && named != node->root) {
+    dusk__root_lock(named);
+    make_due(waiter);
+    dusk__root_unlock(named);
+  }
+}
+
+void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
+                       dusk_waiter_cb cb) {
+  waiter->cb = cb;
+  waiter->ctx = NULL;
+  waiter->root = &root->node.base;
+  atomic_fetch_add(&root->users, 1);
+  dusk__root_keep(root, 1);
+  dusk__root_lock(root);
+  make_due(waiter);
+  dusk__root_unlock(root);
+}
+
+void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
+  bool kept = has_deadline(node);
+  while (node->waiters != NULL) {
+    dusk_waiter_t *waiter = node->waiters;
+    take_out(&node->waiters, waiter);
+    dusk_context_ref(&node->base);
+    if (!kept) dusk__root_keep(root_of(waiter), 1);
+    if (root_of(waiter) == node->root) {
+      make_due(waiter);
+    } else {
+      append(away, waiter);
+      set_state(waiter, AWAY);
+    }
+  }
+}
+
+void dusk__waiters_keep(dusk__node_t *node) {
+  dusk_waiter_t *waiter = node->waiters;
+  if (waiter == NULL) return;
+  do {
+    dusk__root_keep(root_of(waiter), 1);
+    waiter = waiter->next;
+  } while (waiter != node->waiters);
+}
+
+void dusk__waiters_send(dusk_waiter_t *away) {
+  while (away != NULL) {
+    dusk_waiter_t *waiter = away;
+    /* Not through the waiter: once due, it may be gone. */
+    dusk__root_t *root = root_of(waiter);
+    take_out(&away, waiter);
+    dusk__root_lock(root);
+    make_due(waiter);
+    dusk__root_unlock(root);
+  }
+}
+
+/* The waiter is in no list any more: the caller's again. */
+static void let_go(dusk__root_t *root, bool kept) {
+  if (kept) dusk__root_keep(root, -1);
+  atomic_fetch_sub(&root->users, 1);
+}
+
+static bool stop_waiting(dusk_waiter_t *waiter) {
+  dusk__node_t *node = (dusk__node_t *)waiter->ctx;
+  dusk__root_lock(node->root);
+  bool found = state_of(waiter) == WAITING;
+  if (found) {
+    take_out(&node->waiters, waiter);
+    set_state(waiter, IDLE);
+    let_go(root_of(waiter), has_deadline(node));
+  }
+  dusk__root_unlock(node->root);
+  return found;
+}
+
+static bool stop_due(dusk_waiter_t *waiter) {
+  dusk__root_t *root = root_of(waiter);
+  dusk_context_t *held = waiter->ctx;
+  dusk__root_lock(root);
+  int state = state_of(waiter);
+  bool found = state == DUE || state == RUNNING;
+  if (found) {
+    take_out(state == DUE ? &root->due : &root->running, waiter);
+    set_state(waiter, IDLE);
+    let_go(root, true);
+  }
+  dusk__root_unlock(root);
+  if (found) dusk_context_unref(held);
+  return found;
+}
+
+bool dusk_waiter_stop(dusk_waiter_t *waiter) {
+  for (;;) {
+    switch (state_of(waiter)) {
+    case IDLE:
+      return false;
+    case WAITING:
+      if (stop_waiting(waiter)) return true;
+      break;
+    case AWAY:
+      sched_yield();
+      break;
+    default:
+      if (stop_due(waiter)) return true;
+    }
+  }
+}
+
+/* Moves what is due aside, so that what becomes due meanwhile waits for the
+ * next turn. */
+static void begin_run(dusk__root_t *root) {
+  root->running = root->due;
+  root->due = NULL;
+  dusk_waiter_t *waiter = root->running;
+  if (waiter == NULL) return;
+  do {
+    set_state(waiter, RUNNING);
+    waiter = waiter->next;
+  } while (waiter != root->running);
+}
+
+void dusk__waiters_run(dusk__root_t *root) {
+  dusk__root_lock(root);
+  if (root->running == NULL) begin_run(root);
+  while (root->running != NULL) {
+    dusk_waiter_t *waiter = root->running;
+    dusk_waiter_cb cb = waiter->cb;
+    dusk_context_t *held = waiter->ctx;
+    take_out(&root->running, waiter);
+    set_state(waiter, IDLE);
+    let_go(root, true);
+    dusk__root_unlock(root);
+    cb(waiter);
+    dusk_context_unref(held);
+    dusk__root_lock(root);
+  }
+  dusk__root_unlock(root);
+}

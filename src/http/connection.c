@@ -1,0 +1,629 @@
+/* What becomes of a connection, from accept to close.
+ *
+ *   NEW ──first byte──▶ ACTIVE ──answered──▶ IDLE ──next byte──▶ ACTIVE ...
+ *    │                    │ │                  │
+ *    │                    │ └──hijacked──▶ HIJACKED
+ *    └────────────────────┴───────────┬────────┘
+ *                     LINGERING (half-closed, input is discarded)
+ *                                     │
+ *                                  CLOSED
+ *
+ * set_phase is the only place where lists and counters learn of it. run is the
+ * only place where requests are advanced: parse, dispatch, give the body out,
+ * finish, and so on with the next one, until something must be waited for; then
+ * all that was written meanwhile goes out with one write, and settle decides
+ * what is waited for. */
+#include "connection.h"
+
+#include "body.h"
+#include "parser.h"
+#include "response.h"
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <assert.h>
+
+enum { LINGER_MS = 2000 }; /* until a client has closed its side, too */
+
+/* -- Phases ---------------------------------------------------------------- */
+
+#ifndef NDEBUG
+static const bool legal_moves[DUSK__PHASES][DUSK__PHASES] = {
+    [DUSK__NEW] = {[DUSK__ACTIVE] = true,
+                   [DUSK__LINGERING] = true,
+                   [DUSK__CLOSED] = true},
+    [DUSK__ACTIVE] = {[DUSK__IDLE] = true,
+                      [DUSK__LINGERING] = true,
+                      [DUSK__HIJACKED] = true,
+                      [DUSK__CLOSED] = true},
+    [DUSK__IDLE] = {[DUSK__ACTIVE] = true,
+                    [DUSK__LINGERING] = true,
+                    [DUSK__CLOSED] = true},
+    [DUSK__LINGERING] = {[DUSK__CLOSED] = true},
+};
+#endif
+
+static bool is_over(const dusk__conn_t *conn) {
+  return conn->phase == DUSK__CLOSED || conn->phase == DUSK__HIJACKED;
+}
+
+/* `ending` counts when the connection is over. */
+static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
+  dusk_server_t *server = conn->server;
+  assert(legal_moves[conn->phase][phase]);
+  if (!dusk__drain_waits_for(conn)) server->drain.unawaited--;
+  server->conn_count[conn->phase]--;
+  server->conn_count[phase]++;
+  conn->phase = phase;
+  if (!dusk__drain_waits_for(conn)) server->drain.unawaited++;
+  conn->since_ms = dusk__now_ms(server);
+  dusk__list_remove(&conn->phase_link);
+  if (is_over(conn)) {
+    server->drain.conns_ended[conn->ending]++;
+    dusk__listeners_resume(server);
+  } else {
+    dusk__list_append(&server->conns[phase], &conn->phase_link);
+  }
+  if (phase != DUSK__ACTIVE) dusk__drain_check(server);
+}
+
+static void count_request_end(dusk__exchange_t *ex, dusk__ending_t ending) {
+  if (!ex->begun) return;
+  ex->begun = false;
+  ex->server->drain.requests_now--;
+  ex->server->drain.requests_ended[ending]++;
+}
+
+/* -- The socket ------------------------------------------------------------ */
+
+int dusk__conn_fd(const dusk__conn_t *conn) {
+  uv_os_fd_t fd = -1;
+  uv_fileno((const uv_handle_t *)&conn->tcp, &fd);
+  return fd;
+}
+
+size_t dusk__conn_unread(const dusk__conn_t *conn) {
+  int unread = 0;
+  if (ioctl(dusk__conn_fd(conn), FIONREAD, &unread) || unread < 0) return 0;
+  return (size_t)unread;
+}
+
+dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
+  if (conn->ctx == NULL)
+    dusk_context_with_cancel(conn->server->ctx, &conn->ctx);
+  return conn->ctx; /* untouched on failure: NULL */
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  (void)suggested;
+  dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
+  dusk_server_t *server = conn->server;
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL) {
+    if (server->next_input == NULL) server->next_input = dusk__ex_take(server);
+    ex = server->next_input;
+  }
+  /* Without memory libuv is given nothing, and on_read told UV_ENOBUFS. */
+  *buf = uv_buf_init(NULL, 0);
+  if (ex)
+    *buf = uv_buf_init(ex->buffer + ex->filled,
+                       (unsigned)(ex->capacity - ex->filled));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf);
+
+static void set_reading(dusk__conn_t *conn, bool reading) {
+  if (conn->reading == reading) return;
+  conn->reading = reading;
+  uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
+  /* Both fail only on a stream that is closing or was never opened. */
+  if (reading)
+    uv_read_start(stream, on_alloc, on_read);
+  else
+    uv_read_stop(stream);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
+  dusk_server_t *server = conn->server;
+  free(conn);
+  dusk__server_release(server);
+}
+
+/* -- The end --------------------------------------------------------------- */
+
+static const dusk_cause_t *cause_of(dusk__ending_t ending) {
+  switch (ending) {
+  case DUSK__GONE:
+    return &dusk_client_gone;
+  case DUSK__CUT:
+    return &dusk_server_closed;
+  default:
+    return &dusk_response_ended;
+  }
+}
+
+/* Parts with the running request, if there is one. */
+static void detach(dusk__conn_t *conn, dusk__ending_t ending) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL) return;
+  conn->ex = NULL;
+  count_request_end(ex, ending);
+  dusk__ex_orphan(ex, cause_of(ending),
+                  ending == DUSK__GONE ? UV_ECONNRESET : UV_ECANCELED);
+}
+
+static void leave(dusk__conn_t *conn) {
+  dusk__output_drop(conn);
+  dusk__timeout_clear(conn);
+  detach(conn, (dusk__ending_t)conn->ending);
+  dusk_context_cancel(conn->ctx, cause_of((dusk__ending_t)conn->ending));
+  dusk_context_unref(conn->ctx);
+  conn->ctx = NULL;
+}
+
+void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
+  if (is_over(conn)) return;
+  if (conn->phase != DUSK__LINGERING) conn->ending = ending;
+  leave(conn);
+  set_phase(conn, DUSK__CLOSED);
+  uv_close((uv_handle_t *)&conn->tcp, on_closed);
+}
+
+/* Closes by a reset, so that a body without a length doesn't look whole. */
+static void reset(dusk__conn_t *conn) {
+  conn->ending = DUSK__CUT;
+  leave(conn);
+  set_phase(conn, DUSK__CLOSED);
+  if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
+    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+}
+
+/* Half-closes, and reads on until the client has closed its side: unread input
+ * would turn a close into a reset, which may overtake what was written. */
+static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
+  conn->ending = ending;
+  detach(conn, ending);
+  if (conn->peer_ended || shutdown(dusk__conn_fd(conn), SHUT_WR) < 0) {
+    dusk__conn_close(conn, ending);
+    return;
+  }
+  set_phase(conn, DUSK__LINGERING);
+  uint64_t now = dusk__now_ms(conn->server);
+  if (dusk__drain_waits_for(conn))
+    dusk__timeout_set(conn, DUSK__WAIT_LINGER, now + LINGER_MS);
+  else
+    dusk__timeout_set(conn, DUSK__WAIT_QUIET,
+                      now + dusk__drain_quiet_ms(conn->server));
+  set_reading(conn, true);
+}
+
+/* After the last answer. */
+static void part(dusk__conn_t *conn, dusk__ending_t ending) {
+  dusk__exchange_t *ex = conn->ex;
+  bool more = ending != DUSK__ANSWERED || conn->pipelines ||
+              !ex->req.complete || ex->parsed < ex->filled;
+  /* Who said close himself sends nothing more: no need to look. */
+  if (!more && ex->req.keep_alive) more = dusk__conn_unread(conn) > 0;
+  if (more)
+    linger(conn, ending);
+  else
+    dusk__conn_close(conn, ending);
+}
+
+void dusk__conn_retire(dusk__conn_t *conn) {
+  if (dusk__conn_unread(conn) > 0) {
+    dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->server) + 1);
+    return;
+  }
+  linger(conn, conn->phase == DUSK__NEW ? DUSK__UNUSED : DUSK__UNANSWERED_IDLE);
+}
+
+int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
+  int fd = fcntl(dusk__conn_fd(conn), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  *ret_fd = fd;
+  conn->ending = DUSK__TAKEN;
+  leave(conn);
+  set_phase(conn, DUSK__HIJACKED);
+  uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  return 0;
+}
+
+/* -- Advancing requests ---------------------------------------------------- */
+
+static void refuse(dusk__conn_t *conn, int status) {
+  conn->ex->res.ended = conn->ex->stage != DUSK__STAGE_HANDLING;
+  dusk__response_refuse(conn->ex, status);
+}
+
+/* A request begins with its first byte; empty lines before it are skipped (RFC
+ * 9112, 2.2). False when there is none. */
+static bool begin_message(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex->begun) return true;
+  while (ex->start < ex->filled &&
+         (ex->buffer[ex->start] == '\r' || ex->buffer[ex->start] == '\n'))
+    ex->start++;
+  ex->parsed = ex->start;
+  if (ex->start == ex->filled) return false;
+  ex->begun = true;
+  ex->req.begun_ms = dusk__now_ms(conn->server);
+  conn->server->drain.requests_begun++;
+  conn->server->drain.requests_now++;
+  dusk__timeout_clear(conn); /* each header has its own time */
+  if (conn->phase != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
+  return true;
+}
+
+static void parse(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  size_t before = ex->parsed;
+  dusk__parser_run(ex);
+  size_t consumed = ex->parsed - before;
+  conn->batch_bytes -=
+      consumed < conn->batch_bytes ? (uint32_t)consumed : conn->batch_bytes;
+}
+
+static void on_request_timeout(dusk_waiter_t *waiter) {
+  dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
+  dusk__exchange_t *ex = dusk__ex_of_request(req);
+  req->timed = false;
+  if (ex->conn == NULL || dusk_context_err(req->ctx) != UV_ETIMEDOUT) return;
+  if (ex->res.header_sent) { /* too late for a reply */
+    dusk__conn_close(ex->conn, DUSK__CUT);
+    return;
+  }
+  dusk__response_refuse(ex, 503);
+  dusk__conn_run(ex->conn);
+}
+
+static bool begin_timeout(dusk__exchange_t *ex) {
+  if (ex->server->config.request_timeout_ms == DUSK_OFF) return true;
+  dusk_context_t *ctx = dusk_request_context(&ex->req);
+  if (ctx == NULL) return false;
+  dusk_context_after(ctx, &ex->req.timeout, ex->server->root,
+                     on_request_timeout);
+  ex->req.timed = true;
+  return true;
+}
+
+static void dispatch(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  const dusk_server_config_t *config = &conn->server->config;
+  ex->body_at = ex->parsed;
+  bool room = ex->req.complete ||
+              ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
+              dusk__ex_grow(ex, ex->capacity + DUSK__BODY_ROOM);
+  if (!room || !begin_timeout(ex)) {
+    refuse(conn, 503);
+    return;
+  }
+  ex->stage = DUSK__STAGE_HANDLING;
+  ex->in_handler = true;
+  config->handler(&ex->res, &ex->req, config->handler_arg);
+  ex->in_handler = false;
+  if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+}
+
+/* A header that may now be complete. False when more must be read first. */
+static bool step_header(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex->parsed == ex->filled && !conn->peer_ended) return false;
+  parse(conn);
+  int refusal = ex->refusal;
+  if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
+    refusal = 400;
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) return false;
+  if (refusal)
+    refuse(conn, refusal);
+  else
+    dispatch(conn);
+  return true;
+}
+
+/* The server answers in the handler's stead what the handler was told and did
+ * not answer. */
+static void answer_failure(dusk__conn_t *conn, dusk__exchange_t *ex) {
+  if (conn->ex != ex || ex->req.failure == 0 || ex->res.ended) return;
+  int status = dusk__body_status(ex->req.failure);
+  if (status) dusk__response_refuse(ex, status);
+}
+
+/* The response is there: on to the next request, or to the end. False when
+ * something must be waited for. */
+static bool step_finish(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  bool keep = !ex->res.close && ex->req.failure == 0;
+  if (keep && !ex->req.complete) return false; /* the rest is being dropped */
+  if (!keep && dusk__output_flush(conn) < 0) return false;
+  if (conn->queued_bytes > 0) return false;
+  if (keep) {
+    count_request_end(ex, DUSK__ANSWERED);
+    dusk__ex_finish(ex);
+    dusk__ex_next_message(ex);
+    if (ex->parsed < ex->filled) conn->pipelines = true;
+    return true;
+  }
+  bool looks_whole =
+      ex->res.framing == DUSK__FRAMED_BY_CLOSE || !ex->res.header_sent;
+  if (ex->res.aborted && looks_whole)
+    reset(conn);
+  else if (ex->res.aborted)
+    part(conn, DUSK__CUT);
+  else
+    part(conn, ex->res.refused ? DUSK__REFUSED : DUSK__ANSWERED);
+  return false;
+}
+
+/* One step of the running request; false when nothing more can be done now. */
+static bool step(dusk__conn_t *conn, bool may_begin) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL) return false;
+  if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
+    if (conn->queued_bytes > 0 || !begin_message(conn)) return false;
+    if (may_begin) return step_header(conn);
+    if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
+    return false;
+  }
+  if (dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
+    parse(conn);
+    if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+    return conn->ex == ex;
+  }
+  if (conn->peer_ended && !ex->req.complete && ex->parsed == ex->filled)
+    dusk__body_fail(ex, UV_ECONNRESET);
+  if (may_begin && dusk__body_tell_end(ex)) {
+    answer_failure(conn, ex);
+    return true;
+  }
+  if (ex->res.ended || ex->res.refused) return step_finish(conn);
+  return false;
+}
+
+/* -- Waiting --------------------------------------------------------------- */
+
+static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
+  return dusk__after_ms(dusk__now_ms(conn->server),
+                        dusk__drain_patience_ms(conn->server, timeout_ms));
+}
+
+static uint32_t taken_bytes(const dusk__conn_t *conn) {
+  return conn->queued_ever - (uint32_t)uv_stream_get_write_queue_size(
+                                 (const uv_stream_t *)&conn->tcp);
+}
+
+/* Sets a time-out that is renewed only when the peer has moved a byte. */
+static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
+                     uint64_t timeout_ms) {
+  bool renew = conn->moved && wait != DUSK__WAIT_HEADER;
+  conn->moved = false;
+  if (conn->wait == wait && !renew) return;
+  if (wait == DUSK__WAIT_WRITE) conn->progress = taken_bytes(conn);
+  dusk__timeout_set(conn, wait, soon(conn, timeout_ms));
+}
+
+/* NEW or IDLE: no request, no buffers. */
+static void wait_for_request(dusk__conn_t *conn) {
+  const dusk_server_config_t *config = &conn->server->config;
+  if (conn->server->drain.phase == DUSK_DRAINING) {
+    dusk__timeout_set(conn, DUSK__WAIT_QUIET,
+                      conn->since_ms + dusk__drain_window_ms(conn));
+    return;
+  }
+  bool is_new = conn->phase == DUSK__NEW;
+  dusk__timeout_set(conn, is_new ? DUSK__WAIT_HEADER : DUSK__WAIT_IDLE,
+                    dusk__after_ms(dusk__now_ms(conn->server),
+                                   is_new ? config->header_timeout_ms
+                                          : config->idle_timeout_ms));
+}
+
+static void go_idle(dusk__conn_t *conn) {
+  dusk__ex_give(conn->ex);
+  conn->ex = NULL;
+  if (conn->peer_ended) {
+    dusk__conn_close(conn, DUSK__ANSWERED);
+    return;
+  }
+  set_phase(conn, DUSK__IDLE);
+  wait_for_request(conn);
+  set_reading(conn, true);
+}
+
+/* What is waited for, now that nothing can go on. */
+static void settle(dusk__conn_t *conn) {
+  const dusk_server_config_t *config = &conn->server->config;
+  dusk__exchange_t *ex = conn->ex;
+  if (conn->phase != DUSK__ACTIVE) return;
+  bool in_header = ex->stage == DUSK__STAGE_HEADER;
+  if (conn->queued_bytes > 0) {
+    wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
+  } else if (in_header && !ex->begun) {
+    go_idle(conn);
+    return;
+  } else if (in_header) {
+    wait_for(conn, DUSK__WAIT_HEADER, config->header_timeout_ms);
+  } else if (dusk__body_wants_bytes(ex)) {
+    wait_for(conn, DUSK__WAIT_BODY, config->body_timeout_ms);
+  } else {
+    dusk__timeout_clear(conn);
+  }
+  /* Read on as long as there is room, also to see the client leave. */
+  set_reading(conn, !conn->peer_ended && dusk__ex_make_room(ex));
+}
+
+static void run(dusk__conn_t *conn, bool may_begin) {
+  if (conn->running) return; /* the caller up the stack goes on */
+  conn->running = true;
+  while (step(conn, may_begin))
+    ;
+  if (!is_over(conn) && dusk__output_flush(conn) == 0) settle(conn);
+  conn->running = false;
+}
+
+/* Once a turn, so that a handler that writes whenever it may doesn't keep the
+ * loop to itself. */
+static void tell_drained(dusk__conn_t *conn) {
+  if (conn->ex == NULL || conn->queued_bytes > 0) return;
+  dusk_response_t *res = &conn->ex->res;
+  dusk_drained_cb drained = res->drained_cb;
+  res->drained_cb = NULL;
+  if (drained) drained(res, res->drained_arg);
+}
+
+void dusk__conn_run(dusk__conn_t *conn) {
+  if (!conn->running) tell_drained(conn);
+  run(conn, true);
+}
+
+void dusk__conn_advance(dusk__conn_t *conn) {
+  run(conn, false);
+}
+
+/* -- Events ---------------------------------------------------------------- */
+
+/* End of stream: the client has closed, or only its sending side. */
+static void on_end(dusk__conn_t *conn) {
+  conn->peer_ended = true;
+  set_reading(conn, false);
+  if (conn->phase != DUSK__ACTIVE) {
+    dusk__conn_close(conn, conn->phase == DUSK__NEW ? DUSK__UNUSED
+                                                    : DUSK__UNANSWERED_IDLE);
+    return;
+  }
+  /* As in Go: it is told as gone, and still answered if the handler does. */
+  if (conn->ctx) dusk_context_cancel(conn->ctx, &dusk_client_gone);
+  dusk__conn_run(conn);
+}
+
+static void on_read_error(dusk__conn_t *conn, int err) {
+  if (err == UV_EOF)
+    on_end(conn);
+  else if (err == UV_ENOBUFS)
+    dusk__conn_close(conn, DUSK__CUT);
+  else if (conn->phase == DUSK__NEW)
+    dusk__conn_close(conn, DUSK__UNUSED);
+  else if (conn->phase == DUSK__IDLE)
+    dusk__conn_close(conn, DUSK__UNANSWERED_IDLE);
+  else
+    dusk__conn_close(conn, DUSK__GONE);
+}
+
+static void on_discard(dusk__conn_t *conn) {
+  if (conn->late || dusk__drain_waits_for(conn)) return;
+  conn->late = true;
+  conn->server->drain.requests_late++;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
+  (void)buf;
+  dusk__conn_t *conn = DUSK__OWNER(stream, dusk__conn_t, tcp);
+  dusk_server_t *server = conn->server;
+  if (nread < 0) {
+    on_read_error(conn, (int)nread);
+    return;
+  }
+  if (nread == 0) return;
+  if (conn->phase == DUSK__LINGERING) {
+    on_discard(conn);
+    return;
+  }
+  if (conn->ex == NULL) {
+    conn->ex = server->next_input;
+    server->next_input = NULL;
+    conn->ex->conn = conn;
+    dusk__parser_start(conn->ex);
+  }
+  conn->ex->filled += (size_t)nread;
+  conn->moved = true;
+  dusk__conn_run(conn);
+  /* Nothing but empty lines: still no request. */
+  if (conn->ex && !conn->ex->begun && conn->phase != DUSK__ACTIVE &&
+      !is_over(conn)) {
+    dusk__ex_give(conn->ex);
+    conn->ex = NULL;
+  }
+}
+
+void dusk__conn_flushed(dusk__conn_t *conn, int err) {
+  if (is_over(conn)) return;
+  if (err < 0) {
+    dusk__conn_close(conn, DUSK__GONE);
+    return;
+  }
+  conn->moved = true;
+  if (conn->queued_bytes == 0) dusk__conn_run(conn);
+}
+
+void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
+  bool lingering = conn->phase == DUSK__LINGERING;
+  if (lingering) {
+    dusk__conn_close(conn, (dusk__ending_t)conn->ending);
+  } else if (conn->phase != DUSK__ACTIVE) {
+    dusk__conn_retire(conn);
+  } else if (wait == DUSK__WAIT_WRITE) {
+    conn->moved = taken_bytes(conn) != conn->progress;
+    if (conn->moved)
+      settle(conn);
+    else
+      dusk__conn_close(conn, DUSK__CUT);
+  } else if (dusk__conn_unread(conn) > 0) {
+    /* What has come is read in this turn of the loop, and then it is late. */
+    dusk__timeout_set(conn, wait, dusk__now_ms(conn->server) + 1);
+  } else if (wait == DUSK__WAIT_HEADER) {
+    refuse(conn, 408);
+    dusk__conn_run(conn);
+  } else {
+    dusk__body_fail(conn->ex, UV_ETIMEDOUT);
+    dusk__conn_run(conn);
+  }
+}
+
+void dusk__conn_hurry(dusk__conn_t *conn) {
+  if (conn->running) return; /* it will settle when it has run */
+  uint64_t limit = soon(conn, DUSK_OFF);
+  dusk__wait_t wait = (dusk__wait_t)conn->wait;
+  if (conn->phase != DUSK__ACTIVE)
+    wait_for_request(conn);
+  else if (wait == DUSK__WAIT_NOTHING)
+    settle(conn); /* a time-out that was off */
+  else if (conn->deadline_ms > limit)
+    dusk__timeout_set(conn, wait, limit);
+}
+
+int dusk__conn_accept(dusk_server_t *server, int fd) {
+  dusk__conn_t *conn = calloc(1, sizeof(*conn));
+  int err = conn ? uv_tcp_init(server->loop, &conn->tcp) : UV_ENOMEM;
+  if (err < 0) {
+    close(fd);
+    free(conn);
+    return err;
+  }
+  conn->server = server;
+  conn->phase = DUSK__NEW;
+  conn->wait = DUSK__WAIT_NOTHING;
+  conn->since_ms = dusk__now_ms(server);
+  dusk__list_init(&conn->phase_link);
+  dusk__list_init(&conn->wait_link);
+  dusk__server_ref(server);
+  server->conn_count[DUSK__NEW]++;
+  server->drain.conns_accepted++;
+  dusk__list_append(&server->conns[DUSK__NEW], &conn->phase_link);
+
+  err = uv_tcp_open(&conn->tcp, fd);
+  if (err < 0) {
+    close(fd);
+    dusk__conn_close(conn, DUSK__CUT);
+    return err;
+  }
+  wait_for_request(conn);
+  set_reading(conn, true);
+  return 0;
+}

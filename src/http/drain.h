@@ -1,0 +1,62 @@
+/* The drain. See drain.c. */
+#ifndef DUSK_HTTP_DRAIN_H
+#define DUSK_HTTP_DRAIN_H
+
+#include "connection.h"
+
+typedef struct dusk__drain {
+  dusk_server_phase_t phase;
+  uv_timer_t seal_timer;
+  uv_timer_t cut_timer;   /* to the hard cancel, and from it to the cut */
+  dusk__link_t shutdowns; /* the calls that wait */
+  uint64_t deadline_ns;   /* the nearest bound's; DUSK_OFF: none */
+  uint64_t started_ns;
+  uint64_t sealed_ns; /* 0: not yet */
+  uint64_t ended_ns;
+  uint64_t held_until_ns; /* accepting blindly; 0: not blindly */
+  int status;
+  bool hooks_due : 1; /* a shutdown, not a close, has begun */
+  bool cancelled : 1; /* the hard cancel has come */
+  bool blindly : 1;
+  char oldest[128]; /* of what was cancelled or cut */
+  uint64_t oldest_ms;
+
+  /* Since the drain began; before that, they count from the start. */
+  uint64_t conns_open;
+  uint64_t conns_accepted;
+  uint64_t conns_ended[DUSK__ENDINGS];
+  uint64_t requests_running_then;
+  uint64_t requests_begun;
+  uint64_t requests_ended[DUSK__ENDINGS];
+  uint64_t requests_late;
+  uint64_t requests_cancelled;
+  uint64_t requests_now;
+  size_t unawaited; /* LINGERING, but not waited for */
+} dusk__drain_t;
+
+void dusk__drain_init(dusk_server_t *server);
+
+/* Whether a response whose header is written now must be the connection's
+ * last. */
+bool dusk__drain_is_last(dusk__conn_t *conn);
+
+/* Whether a drain waits for it: not for one that was half-closed without a
+ * request of its own, and not for one that is over. */
+bool dusk__drain_waits_for(const dusk__conn_t *conn);
+
+/* The window in which a connection that went idle or was accepted may still
+ * send a request, and the part of it that is the same for all. */
+uint64_t dusk__drain_window_ms(const dusk__conn_t *conn);
+uint64_t dusk__drain_quiet_ms(const dusk_server_t *server);
+
+/* A time-out, shortened in a drain to what a peer that moves nothing gets. */
+uint64_t dusk__drain_patience_ms(const dusk_server_t *server,
+                                 uint64_t timeout_ms);
+
+/* A connection changed its phase, or a listener closed: is all over? */
+void dusk__drain_check(dusk_server_t *server);
+
+/* The part of the loop's turn that is the drain's: callbacks. */
+void dusk__drain_on_turn(dusk_server_t *server);
+
+#endif

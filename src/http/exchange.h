@@ -1,0 +1,172 @@
+/* An exchange: one request, its response, and the input they are made of. A
+ * connection has one from a request's first byte to its answer's end; a handler
+ * that goes on after its connection was cut keeps it alone. Pooled by the
+ * server: in a steady state none is allocated. See exchange.c. */
+#ifndef DUSK_HTTP_EXCHANGE_H
+#define DUSK_HTTP_EXCHANGE_H
+
+#include "connection.h"
+
+#include <llhttp.h>
+
+enum {
+  DUSK__BUFFER_BYTES = 16384, /* of input, at first */
+  DUSK__BODY_ROOM = 4096,     /* of it at least, behind a header */
+};
+
+/* A header field, by offsets from the message's start: the buffer may move
+ * while the header is incomplete. */
+typedef struct dusk__field {
+  uint32_t name;
+  uint32_t name_len;
+  uint32_t value;
+  uint32_t value_len;
+} dusk__field_t;
+
+typedef enum dusk__body {
+  DUSK__BODY_UNASKED,
+  DUSK__BODY_FLOWING,
+  DUSK__BODY_PAUSED,
+  DUSK__BODY_DROPPED, /* read and thrown away */
+  DUSK__BODY_ENDED,   /* there is none, or its end or failure was told */
+} dusk__body_t;
+
+struct dusk_request {
+  uint32_t target; /* offsets, as in dusk__field_t */
+  uint32_t target_len;
+  dusk__field_t *fields;
+  size_t field_count;
+  size_t field_capacity;
+  char *text; /* copies of parts of the target; kept for reuse */
+  size_t text_capacity;
+  int host_field; /* index, or -1 */
+
+  dusk__body_t body;
+  uint64_t body_received;
+  uint64_t body_dropped;
+  uint64_t content_length; /* DUSK_OFF: chunked */
+  dusk_body_cb body_cb;
+  void *body_arg;
+  dusk_collect_cb collect_cb; /* dusk_request_collect, on top of body_cb */
+  void *collect_arg;
+  char *collected;
+  size_t collected_len;
+  size_t collected_capacity;
+  size_t collect_max;
+  size_t trailer_first; /* index into `fields` */
+  int failure;          /* why the body did not become complete */
+
+  dusk_context_t *ctx;
+  dusk_waiter_t timeout; /* of request_timeout_ms */
+  void *data;
+  char *peer; /* text; NULL until asked for */
+  uint64_t begun_ms;
+
+  bool expects_continue : 1;
+  bool keep_alive : 1; /* what the client wants */
+  bool is_head : 1;
+  bool complete : 1; /* message read to its end */
+  bool in_trailer : 1;
+  bool expects_else : 1; /* 417 */
+  bool timed : 1;        /* `timeout` is registered */
+  int version_minor;
+};
+
+typedef enum dusk__framing {
+  DUSK__FRAMED_UNDECIDED,
+  DUSK__FRAMED_BY_LENGTH,
+  DUSK__FRAMED_BY_CHUNKS,
+  DUSK__FRAMED_BY_CLOSE,
+  DUSK__FRAMED_EMPTY, /* HEAD, 204, 304: no body goes out */
+} dusk__framing_t;
+
+struct dusk_response {
+  int status;   /* 0: not set */
+  char *fields; /* "Name: value\r\n" ... */
+  size_t fields_len;
+  size_t fields_capacity;
+  uint64_t declared_length; /* DUSK_OFF: not declared */
+  uint64_t body_bytes;
+  dusk_drained_cb drained_cb;
+  void *drained_arg;
+  dusk__framing_t framing;
+  int err;
+  bool has_date : 1;
+  bool close : 1;       /* the connection ends with this response */
+  bool header_sent : 1; /* composed, at least */
+  bool ended : 1;       /* by the handler: may be released */
+  bool aborted : 1;
+  bool refused : 1; /* the reply was the server's own */
+  bool hijacked : 1;
+};
+
+typedef enum dusk__stage {
+  DUSK__STAGE_HEADER, /* no complete header yet */
+  DUSK__STAGE_READY,  /* complete, not dispatched */
+  DUSK__STAGE_HANDLING,
+} dusk__stage_t;
+
+struct dusk__exchange {
+  dusk_server_t *server;
+  dusk__conn_t *conn;     /* NULL: cut off, held by the handler only */
+  dusk__link_t turn_link; /* in the server's list of what goes on next turn */
+  dusk__exchange_t *next_spare;
+  dusk__stage_t stage;
+  int refusal;         /* status to refuse the request with, 0 */
+  bool begun : 1;      /* counted as a request */
+  bool in_handler : 1; /* the handler is on the stack */
+  bool parsing : 1;    /* llhttp is on the stack */
+
+  char *buffer;
+  size_t capacity;
+  size_t start;  /* of the message */
+  size_t parsed; /* up to here */
+  size_t filled; /* up to here */
+  size_t
+      body_at; /* end of the header: body bytes may be overwritten from here */
+  llhttp_t parser;
+  dusk_request_t req;
+  dusk_response_t res;
+};
+
+static inline dusk__exchange_t *dusk__ex_of_request(const dusk_request_t *req) {
+  return DUSK__OWNER(req, dusk__exchange_t, req);
+}
+
+static inline dusk__exchange_t *
+dusk__ex_of_response(const dusk_response_t *res) {
+  return DUSK__OWNER(res, dusk__exchange_t, res);
+}
+
+/* A blank one, from the pool or new; NULL when memory ran out. */
+dusk__exchange_t *dusk__ex_take(dusk_server_t *server);
+/* Back to the pool. Its request has been finished. */
+void dusk__ex_give(dusk__exchange_t *ex);
+void dusk__ex_free(dusk__exchange_t *ex);
+
+/* Ready for the next message on the same input. */
+void dusk__ex_next_message(dusk__exchange_t *ex);
+
+/* Makes room behind `filled`, by moving or growing; false when there is none to
+ * be had now (or at all: see dusk__ex_header_too_large). */
+bool dusk__ex_make_room(dusk__exchange_t *ex);
+
+/* Gives the buffer a larger capacity. Not while a handler has pointers into it.
+ */
+bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity);
+
+/* The incomplete header's size against the limit: 0, 414 or 431. */
+int dusk__ex_header_too_large(const dusk__exchange_t *ex);
+
+/* Cut off from its connection: contexts end with `cause`, callbacks are told
+ * `err` next turn, and it is released when its handler lets it go. */
+void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err);
+void dusk__ex_release(dusk__exchange_t *ex);
+
+/* What was put off to the loop's turn. */
+void dusk__ex_on_turn(dusk__exchange_t *ex);
+
+/* The handler has let go: contexts end, on_request_end is told. */
+void dusk__ex_finish(dusk__exchange_t *ex);
+
+#endif

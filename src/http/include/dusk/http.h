@@ -1,0 +1,436 @@
+/* dusk/http.h: an HTTP/1.1 server on libuv that knows how to end.
+ *
+ * It has the shape of Go's net/http: a handler or a mux, a server with
+ * timeouts and limits, and a shutdown bounded by a context.
+ *
+ * Threads: all functions belong to the thread of the server's loop, and all
+ * callbacks run there. The library never logs, exits, or touches signals, with
+ * one exception: the first server made sets SIGPIPE to ignored if it finds its
+ * default disposition, since libuv writes without MSG_NOSIGNAL and a client
+ * that hangs up must cost a UV_EPIPE, not the process.
+ *
+ * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched.
+ * Strings given to the library are borrowed until the call returns, unless a
+ * function says otherwise; strings it gives live as long as their object. */
+#ifndef DUSK_HTTP_H
+#define DUSK_HTTP_H
+
+#include <dusk/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dusk_server dusk_server_t;
+typedef struct dusk_request dusk_request_t;
+typedef struct dusk_response dusk_response_t;
+
+/* -- Handlers -------------------------------------------------------------- */
+
+/* Answers a request; called when its header is complete, one request of a
+ * connection at a time. It ends its response before it returns or later, from
+ * any callback on the loop; it must end it, also when the client has gone:
+ * request and response stay valid until it does, and no longer, except that
+ * within the handler's own call they outlive the end of the response. When the
+ * connection was cut, writes give UV_ECANCELED and end only releases.
+ * Go: http.Handler. */
+typedef void (*dusk_handler_cb)(dusk_response_t *res, dusk_request_t *req,
+                                void *arg);
+
+/* -- Server ---------------------------------------------------------------- */
+
+/* How a finished request went, for access logs. */
+typedef struct dusk_request_end {
+  int status;           /* 0: no response header was sent */
+  uint64_t body_bytes;  /* of the response, as handed to the kernel */
+  uint64_t duration_ms; /* from the request's first byte, on the loop's clock */
+  int err;              /* 0, or why the response is not whole */
+} dusk_request_end_t;
+
+typedef void (*dusk_request_end_cb)(dusk_request_t *req,
+                                    const dusk_request_end_t *end, void *arg);
+
+/* Zero is the default told here, DUSK_OFF is none. */
+typedef struct dusk_server_config {
+  /* Answers every request; a dusk_mux_t's is dusk_mux_serve. Required. */
+  dusk_handler_cb handler;
+  void *handler_arg;
+
+  /* Parent of all requests' contexts, held until the server has gone; NULL: the
+   * root given to dusk_server_new. Cancelling it ends requests, not the server.
+   * Go: Server.BaseContext. */
+  dusk_context_t *base;
+
+  uint64_t idle_timeout_ms;    /* 60 s: a kept connection without a request */
+  uint64_t header_timeout_ms;  /* 10 s: a request's whole header; 408 */
+  uint64_t body_timeout_ms;    /* 30 s: between two reads of a body; 408 */
+  uint64_t write_timeout_ms;   /* 30 s: a client that takes no byte; cut */
+  uint64_t request_timeout_ms; /* none: a request's context; 503 */
+
+  uint64_t max_header_bytes; /* 64 KiB: request line and header; 414, 431 */
+  uint64_t max_header_count; /* 500: header fields; 431 */
+  uint64_t max_body_bytes;   /* 1 MiB: a request's body; 413 */
+  uint64_t max_connections;  /* none: beyond it clients wait in the backlog */
+
+  uint64_t quiet_window_ms; /* 100 ms: in a drain an idle connection is closed
+                             * this and its round trip after its last answer;
+                             * DUSK_OFF: at once, as Go does */
+  uint64_t cancel_grace_ms; /* 250 ms: before the drain's bound contexts of
+                             * running requests are cancelled; at most half
+                             * of the bound */
+
+  /* Called once for each request that a handler got, when the response has been
+   * handed to the kernel (or to the write of a pipelined batch) or was given
+   * up; the request may still be read. NULL: nobody. */
+  dusk_request_end_cb on_request_end;
+  void *on_request_end_arg;
+} dusk_server_config_t;
+
+/* A server on the loop of `root`, which must outlive it; `config` is copied.
+ * Owned by the caller until dusk_server_unref. Errors: UV_EINVAL, UV_ENOMEM,
+ * what uv_timer_init and the like give. */
+DUSK_EXTERN int dusk_server_new(dusk_context_t *root,
+                                const dusk_server_config_t *config,
+                                dusk_server_t **ret_server);
+
+/* Gives the caller's reference up; uv_loop_close fails before. A server that
+ * has not been shut down is closed by it. The memory goes when the last handle,
+ * connection and unended response have gone. NULL is a no-op. */
+DUSK_EXTERN void dusk_server_unref(dusk_server_t *server);
+
+/* Why serving ended: DUSK_ESERVERCLOSED as soon as shutdown or close has begun
+ * (requests may still be running: wait for shutdown's callback before leaving)
+ * or the error by which accepting failed for good. */
+typedef void (*dusk_serve_cb)(dusk_server_t *server, int err, void *arg);
+
+/* Listens on `address` and serves it. May be called for several addresses.
+ *   HOST:PORT  :PORT  [V6]:PORT  PORT 0: one that is free
+ *   unix:PATH  a socket file; one that nobody listens on is replaced
+ *   fd:N       a listening socket that was handed over; taken
+ * An address without host accepts IPv4 and IPv6. Once it has returned 0,
+ * clients can connect, and `cb` (or NULL) runs once when serving has ended.
+ * Errors, at once and without callback: UV_EINVAL for an address that can't be
+ * read, DUSK_ESERVERCLOSED after shutdown or close (nothing is opened), what
+ * getaddrinfo (numeric or local names only), bind and listen give.
+ * Go: Server.ListenAndServe. */
+DUSK_EXTERN int dusk_server_serve(dusk_server_t *server, const char *address,
+                                  dusk_serve_cb cb, void *arg);
+
+/* Writes the address of the `index`-th listener, in the order of the calls, as
+ * "127.0.0.1:8080", "[::]:8080" or "unix:PATH", NUL-terminated.
+ * Errors: UV_ENOENT when there is none, UV_ENOBUFS when it doesn't fit. */
+DUSK_EXTERN int dusk_server_address(const dusk_server_t *server, size_t index,
+                                    char *buf, size_t size);
+
+/* Lame duck: while it is on, responses say `Connection: close` and nothing
+ * else changes, so that it can be taken back. No effect once shutdown began. */
+DUSK_EXTERN void dusk_server_lame_duck(dusk_server_t *server, bool on);
+
+/* -- Shutdown -------------------------------------------------------------- */
+
+typedef enum dusk_server_phase {
+  DUSK_SERVING,
+  DUSK_LAME_DUCK,
+  DUSK_DRAINING, /* sealing the listeners and draining the connections */
+  DUSK_CLOSED,
+} dusk_server_phase_t;
+
+/* What a drain did. In the end it adds up:
+ * conns_open + conns_accepted = the nine conns_ counts below them;
+ * requests_running + requests_begun = the four requests_ counts below them. */
+typedef struct dusk_report {
+  dusk_server_phase_t phase;
+  int status; /* as given to shutdown's callback */
+
+  uint64_t conns_open;     /* when the drain began */
+  uint64_t conns_accepted; /* since, out of the backlog */
+  uint64_t conns_answered; /* closed after an answer */
+  uint64_t conns_idle;     /* closed idle: no further request came */
+  uint64_t conns_unused;   /* closed without having sent a byte */
+  uint64_t conns_refused;  /* timed out, or refused by an error reply */
+  uint64_t conns_hijacked;
+  uint64_t conns_cut;
+  uint64_t conns_gone; /* the client left in the middle of a request */
+
+  uint64_t
+      requests_running;    /* when the drain began, from their first byte on */
+  uint64_t requests_begun; /* since */
+  uint64_t requests_answered;
+  uint64_t requests_refused; /* answered by an error reply of the server's */
+  uint64_t requests_cut;
+  uint64_t requests_gone; /* their client left */
+
+  uint64_t requests_late;      /* came after our half-close, not answered */
+  uint64_t requests_cancelled; /* told by the hard cancel, however they ended */
+
+  uint64_t conns_now;    /* still there */
+  uint64_t requests_now; /* still running */
+
+  uint64_t seal_ms;    /* from the drain's start to the listeners' end */
+  uint64_t drain_ms;   /* from the drain's start to its end, or until now */
+  uint64_t left_ms;    /* to the bound; DUSK_OFF: none */
+  bool sealed_blindly; /* the kernel refused to tell of half-open handshakes */
+
+  char oldest[128];   /* request line of the oldest running request, or "" */
+  uint64_t oldest_ms; /* its age */
+} dusk_report_t;
+
+/* Fills *ret_report with the drain so far. */
+DUSK_EXTERN void dusk_server_report(const dusk_server_t *server,
+                                    dusk_report_t *ret_report);
+
+/* Writes a report as one line for people, or as one JSON object; without line
+ * end, NUL-terminated, cut to `size`. Return the length of the whole text. */
+DUSK_EXTERN size_t dusk_report_text(const dusk_report_t *report, char *buf,
+                                    size_t size);
+DUSK_EXTERN size_t dusk_report_json(const dusk_report_t *report, char *buf,
+                                    size_t size);
+
+/* `status`: 0 when everything was answered, UV_ETIMEDOUT or UV_ECANCELED when
+ * the bound's end cancelled or cut something. The server may be unreferenced
+ * here. */
+typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
+
+/* Shuts the server down without losing a request: seals the listeners and
+ * closes them, closes idle connections, lets running requests finish, and calls
+ * `cb` in the loop's turn in which the last connection went. The end of
+ * `bound`, which the server holds a reference of, bounds all of it:
+ * cancel_grace before its deadline the contexts of the requests that are left
+ * are cancelled, with dusk_drain_cancelled, and at the deadline they are cut. A
+ * bound that is cancelled does both at once, with the grace in between.
+ *
+ * May be called before serving, and again: later calls wait too, and their
+ * bounds can only bring the end nearer. `cb` runs once for each call, never
+ * inside it, serve's callbacks and on_shutdown's hooks before it.
+ * Errors: UV_EINVAL (a NULL bound is no "no bound"), UV_ENOMEM.
+ * Go: Server.Shutdown. */
+DUSK_EXTERN int dusk_server_shutdown(dusk_server_t *server,
+                                     dusk_context_t *bound, dusk_shutdown_cb cb,
+                                     void *arg);
+
+/* Cuts everything at once: listeners, and connections whatever they do; their
+ * requests' contexts are cancelled with dusk_server_closed. Waiting shutdowns
+ * are called back, with 0 if nothing was cut and UV_ECANCELED else. May be
+ * called twice, and on a server that never served. Runs no hooks.
+ * Go: Server.Close. */
+DUSK_EXTERN void dusk_server_close(dusk_server_t *server);
+
+/* The causes that request contexts of a drained or closed server end with. */
+DUSK_EXTERN extern const dusk_cause_t dusk_drain_cancelled;
+DUSK_EXTERN extern const dusk_cause_t dusk_server_closed;
+/* ... when the client went away, and when the response has ended. */
+DUSK_EXTERN extern const dusk_cause_t dusk_client_gone;
+DUSK_EXTERN extern const dusk_cause_t dusk_response_ended;
+
+/* Registers a hook that is called once in a shutdown, when the listeners have
+ * been sealed and closed, and not waited for; hooks run in the order of
+ * registration. One that is registered later is not called.
+ * Errors: UV_EINVAL, UV_ENOMEM. Go: Server.RegisterOnShutdown. */
+DUSK_EXTERN int dusk_server_on_shutdown(dusk_server_t *server,
+                                        void (*cb)(dusk_server_t *server,
+                                                   void *arg),
+                                        void *arg);
+
+/* The context that is cancelled when a drain begins; it is no error: requests
+ * stay live. Streams, long polls and hijacked connections watch it and end by
+ * themselves. Borrowed from the server. */
+DUSK_EXTERN dusk_context_t *dusk_server_draining(dusk_server_t *server);
+
+/* -- Request --------------------------------------------------------------- */
+
+/* The method, "GET"; the target as sent, "/a%20b?x=1"; its path, still encoded,
+ * "/a%20b"; its query without '?', "x=1", or "" (also for "?"). A target in
+ * absolute form has its path here. The minor version: 1 for HTTP/1.1. The host:
+ * from an absolute target, else the Host field, else "". */
+DUSK_EXTERN const char *dusk_request_method(const dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_target(const dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_path(dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_query(dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_host(dusk_request_t *req);
+DUSK_EXTERN int dusk_request_version_minor(const dusk_request_t *req);
+
+/* The first field of that name, any case, without white space around it; NULL
+ * if there is none. */
+DUSK_EXTERN const char *dusk_request_header(const dusk_request_t *req,
+                                            const char *name);
+/* The fields in the order received, name and value; false past the last. For
+ * repeated fields compare names with strcasecmp. */
+DUSK_EXTERN bool dusk_request_header_at(const dusk_request_t *req, size_t index,
+                                        const char **ret_name,
+                                        const char **ret_value);
+/* The same for the trailer of a chunked body, there once the body is complete.
+ */
+DUSK_EXTERN const char *dusk_request_trailer(const dusk_request_t *req,
+                                             const char *name);
+
+/* Copies the value of the first parameter `name` of the query, with '+' and
+ * %XX decoded, NUL-terminated, to `buf`. Returns its length, UV_ENOENT when
+ * there is none, UV_EINVAL for a bad escape or a NUL byte, UV_ENOBUFS when it
+ * doesn't fit. */
+DUSK_EXTERN int dusk_request_query_value(dusk_request_t *req, const char *name,
+                                         char *buf, size_t size);
+
+/* Decodes %XX of a NUL-terminated `text`, as above. */
+DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf, size_t size);
+
+/* The peer's address, "127.0.0.1:40312" or "[::1]:40312", "unix" for a Unix
+ * socket. Asked from the kernel the first time. */
+DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
+
+/* The request's context: made when first asked for, borrowed, ended at the
+ * latest when the response has ended. It ends before that when the client goes
+ * away (dusk_client_gone), also by half-closing; when request_timeout passes;
+ * with the server's base; and by the drain's hard cancel. Since a drain began,
+ * its deadline is at most the drain's. NULL when memory ran out.
+ * Go: Request.Context. */
+DUSK_EXTERN dusk_context_t *dusk_request_context(dusk_request_t *req);
+
+/* Is dusk_server_draining of the request's server. */
+DUSK_EXTERN dusk_context_t *dusk_request_draining(dusk_request_t *req);
+
+/* Something of the handler's own, kept with the request; NULL at first. */
+DUSK_EXTERN void dusk_request_set_data(dusk_request_t *req, void *data);
+DUSK_EXTERN void *dusk_request_data(const dusk_request_t *req);
+
+/* -- Request body ---------------------------------------------------------- */
+
+/* Gets the body piece by piece: nread > 0 are bytes, borrowed for the call;
+ * then comes exactly one UV_EOF, when the body and its trailer are complete, or
+ * one other error and nothing more: DUSK_EBODYTOOLARGE, DUSK_EBADBODY,
+ * UV_ETIMEDOUT, UV_ECONNRESET (the client left), UV_ECANCELED (we cut it).
+ * After the first three the handler may still answer: its status is then 413,
+ * 400 or 408 by default; if it has not ended the response when the callback
+ * returns, nor sent its header, the server sends that reply itself. */
+typedef void (*dusk_body_cb)(dusk_request_t *req, ssize_t nread,
+                             const char *data, void *arg);
+
+/* Starts delivering the body to `cb`, from the next turn of the loop on, or
+ * within the handler's call's turn after it has returned; never inside this
+ * call. A client that waits for it is sent 100 Continue. A body that nobody
+ * asks for is read and dropped when the response ends, if less than 256 KiB
+ * are missing; else the connection closes after the response.
+ * Errors: UV_EINVAL, UV_EALREADY the second time, UV_ECANCELED when the
+ * connection was cut or the response has ended. */
+DUSK_EXTERN int dusk_request_body(dusk_request_t *req, dusk_body_cb cb,
+                                  void *arg);
+
+/* Stops delivering, so that the client is slowed down by TCP, and goes on. Of
+ * the body that has been read already no more than one piece may follow a
+ * pause called outside the callback, and none one called inside. */
+DUSK_EXTERN void dusk_request_pause(dusk_request_t *req);
+DUSK_EXTERN void dusk_request_resume(dusk_request_t *req);
+
+/* The whole body at once: `cb` runs once, with status 0 and the NUL-terminated
+ * body, borrowed until the response ends, or with an error of dusk_body_cb or
+ * UV_ENOMEM. More than `max_bytes` is DUSK_EBODYTOOLARGE. Errors as above. */
+typedef void (*dusk_collect_cb)(dusk_request_t *req, int status,
+                                const char *data, size_t len, void *arg);
+DUSK_EXTERN int dusk_request_collect(dusk_request_t *req, size_t max_bytes,
+                                     dusk_collect_cb cb, void *arg);
+
+/* The declared length; DUSK_OFF for a chunked body; 0 when there is none. */
+DUSK_EXTERN uint64_t dusk_request_content_length(const dusk_request_t *req);
+
+/* -- Response -------------------------------------------------------------- */
+
+/* Sets the status, 200 to 999; 200 by default. Errors: UV_EINVAL, UV_EALREADY
+ * once the header has been written. */
+DUSK_EXTERN int dusk_response_status(dusk_response_t *res, int status);
+
+/* Adds a header field, copied. A second one of the same name is a second field.
+ * `Content-Length` declares the length of a streamed body, `Connection: close`
+ * closes after this response, `Date` replaces the server's. Transfer-Encoding
+ * is the server's business. Errors: UV_EINVAL for a name that is no token, a
+ * value with control bytes or a length that is no number, UV_EALREADY once the
+ * header has been written, UV_ENOMEM. */
+DUSK_EXTERN int dusk_response_header(dusk_response_t *res, const char *name,
+                                     const char *value);
+
+/* Writes the header if it has not been written, and `len` bytes of body, and
+ * ends the response: length known, so no chunks unless the body was begun by
+ * dusk_response_write. `data` is copied or sent before the call returns. With
+ * less than was declared the connection closes, so that the client can tell.
+ * Releases request and response, see dusk_handler_cb; also on error:
+ * UV_ECANCELED when the connection was cut, DUSK_ENOBODY, DUSK_ELENGTH,
+ * UV_ENOMEM, DUSK_EHIJACKED. On any of them the response is not whole and the
+ * connection closes, except DUSK_ENOBODY: it goes out without the body. */
+DUSK_EXTERN int dusk_response_end(dusk_response_t *res, const void *data,
+                                  size_t len);
+
+/* Sets Content-Type to "text/plain; charset=utf-8" and ends with `text`. */
+DUSK_EXTERN int dusk_response_text(dusk_response_t *res, int status,
+                                   const char *text);
+
+/* Streams a piece of body: the header first, if it has not been written, with
+ * Transfer-Encoding: chunked unless a length was declared; on HTTP/1.0 the end
+ * of such a body is the connection's. `len` 0 writes just the header. Returns
+ * 0; 1 when taken but the client is behind: better wait for on_drained; or
+ * UV_ECANCELED, DUSK_ENOBODY, DUSK_ELENGTH (nothing of it is sent),
+ * DUSK_EHIJACKED, UV_ENOMEM. `data` is copied or sent before it returns. */
+DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
+                                    size_t len);
+
+/* The same as write and end, for a large body by reference: `data` is kept, not
+ * copied, until `release` is called with `arg`, once, also on error, and
+ * possibly inside the call. */
+typedef void (*dusk_release_cb)(void *arg);
+DUSK_EXTERN int dusk_response_write_ref(dusk_response_t *res, const void *data,
+                                        size_t len, dusk_release_cb release,
+                                        void *arg);
+DUSK_EXTERN int dusk_response_end_ref(dusk_response_t *res, const void *data,
+                                      size_t len, dusk_release_cb release,
+                                      void *arg);
+
+/* Calls `cb` once, when all that was written has gone to the kernel, never
+ * inside this call, or when the connection was cut. Errors: UV_EINVAL,
+ * UV_EBUSY while one waits, UV_ECANCELED. */
+typedef void (*dusk_drained_cb)(dusk_response_t *res, void *arg);
+DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
+                                         dusk_drained_cb cb, void *arg);
+
+/* Gives the response up: what was written goes out, the connection closes, and
+ * a body that was begun is never made to look whole. Releases like end.
+ * Go: panic(http.ErrAbortHandler). */
+DUSK_EXTERN void dusk_response_abort(dusk_response_t *res);
+
+/* Takes the connection over: *ret_fd is the caller's, non-blocking, and so is
+ * *ret_early (free it), `*ret_early_len` bytes that the client sent already.
+ * The server forgets the connection, and releases request and response as end
+ * does; their context is cancelled with dusk_response_ended. Errors:
+ * DUSK_EHIJACKED, UV_ECANCELED, UV_EBUSY while written bytes wait, UV_ENOMEM,
+ * what dup gives; the response is then as before. Go: http.Hijacker. */
+DUSK_EXTERN int dusk_response_hijack(dusk_response_t *res, uv_os_sock_t *ret_fd,
+                                     char **ret_early, size_t *ret_early_len);
+
+/* -- Mux ------------------------------------------------------------------- */
+
+typedef struct dusk_mux dusk_mux_t;
+
+DUSK_EXTERN int dusk_mux_new(dusk_mux_t **ret_mux);
+DUSK_EXTERN void dusk_mux_free(dusk_mux_t *mux);
+
+/* Registers `handler` for a pattern, "[METHOD ]PATH": a path that ends in '/'
+ * matches all below it, another one itself only; '%XX' of requests is decoded
+ * for matching, but '%2F' is no '/'. The longest path wins, then one with a
+ * method. GET matches HEAD too. Errors: UV_EINVAL for a pattern that can't be
+ * read or a NULL handler, UV_EEXIST, UV_ENOMEM. */
+DUSK_EXTERN int dusk_mux_handle(dusk_mux_t *mux, const char *pattern,
+                                dusk_handler_cb handler, void *arg);
+
+/* The handler to give to the server, with the mux as its argument. Answers 404,
+ * or 405 with Allow when only the method doesn't match. */
+DUSK_EXTERN void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req,
+                                void *mux);
+
+/* -- Versions -------------------------------------------------------------- */
+
+/* "0.1.0"; and the llhttp it was built with, "8.1.0 (strict)". libuv's is
+ * uv_version_string(). */
+DUSK_EXTERN const char *dusk_version(void);
+DUSK_EXTERN const char *dusk_llhttp_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,155 @@
+/* The way of a byte out: gathered in the server's one buffer while the
+ * connection it is for is being advanced; then one write for all that came
+ * together; what the kernel doesn't take is copied (or kept by reference) and
+ * queued in libuv, in order. */
+#include "output.h"
+
+#include "server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes that the kernel did not take. */
+typedef struct queued {
+  uv_write_t write;
+  dusk__conn_t *conn;
+  size_t len;
+  dusk_release_cb release;
+  void *arg;
+  char copy[];
+} queued_t;
+
+int dusk__output_init(dusk__output_t *output) {
+  output->bytes = malloc(DUSK__OUTPUT_BYTES);
+  return output->bytes ? 0 : UV_ENOMEM;
+}
+
+void dusk__output_done(dusk__output_t *output) {
+  free(output->bytes);
+}
+
+static void on_written(uv_write_t *write, int err) {
+  queued_t *queued = DUSK__OWNER(write, queued_t, write);
+  dusk__conn_t *conn = queued->conn;
+  conn->queued_bytes -= queued->len;
+  if (queued->release) queued->release(queued->arg);
+  free(queued);
+  dusk__conn_flushed(conn, err);
+}
+
+/* Queues what is left of a write: a copy, or with `release` by reference. */
+static int queue(dusk__conn_t *conn, const char *data, size_t len,
+                 dusk_release_cb release, void *arg) {
+  queued_t *queued = malloc(sizeof(*queued) + (release ? 0 : len));
+  if (queued == NULL) return UV_ENOMEM;
+  queued->conn = conn;
+  queued->len = len;
+  queued->release = release;
+  queued->arg = arg;
+  if (release == NULL) data = memcpy(queued->copy, data, len);
+  uv_buf_t buf = uv_buf_init((char *)data, (unsigned)len);
+  int err =
+      uv_write(&queued->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written);
+  if (err < 0) {
+    free(queued);
+    return err;
+  }
+  conn->queued_bytes += len;
+  conn->queued_ever += (uint32_t)len;
+  return 0;
+}
+
+/* How many of the bytes the kernel took at once, or an error. */
+static ssize_t try_write(dusk__conn_t *conn, const uv_buf_t bufs[],
+                         unsigned count) {
+  if (conn->queued_bytes > 0) return 0;
+  int sent = uv_try_write((uv_stream_t *)&conn->tcp, bufs, count);
+  return sent == UV_EAGAIN ? 0 : sent;
+}
+
+static int failed(dusk__conn_t *conn, int err) {
+  dusk__conn_close(conn, err == UV_ENOMEM ? DUSK__CUT : DUSK__GONE);
+  return err == UV_ENOMEM ? UV_ENOMEM : UV_ECANCELED;
+}
+
+int dusk__output_flush(dusk__conn_t *conn) {
+  dusk__output_t *output = &conn->server->output;
+  if (output->conn != conn || output->len == 0) return 0;
+  uv_buf_t buf = uv_buf_init(output->bytes, (unsigned)output->len);
+  output->len = 0;
+  ssize_t sent = try_write(conn, &buf, 1);
+  if (sent < 0) return failed(conn, (int)sent);
+  if ((size_t)sent == buf.len) return 0;
+  int err = queue(conn, buf.base + sent, buf.len - (size_t)sent, NULL, NULL);
+  return err < 0 ? failed(conn, err) : 0;
+}
+
+char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
+  dusk__output_t *output = &conn->server->output;
+  if (conn->phase == DUSK__CLOSED) return NULL;
+  if (output->conn != conn) {
+    if (output->conn && output->len > 0) dusk__output_flush(output->conn);
+    output->conn = conn;
+    output->len = 0;
+  }
+  if (DUSK__OUTPUT_BYTES - output->len < len && dusk__output_flush(conn) < 0)
+    return NULL;
+  return output->bytes + output->len;
+}
+
+void dusk__output_commit(dusk__conn_t *conn, size_t len) {
+  conn->server->output.len += len;
+}
+
+int dusk__output_bytes(dusk__conn_t *conn, const void *data, size_t len) {
+  if (len <= DUSK__OUTPUT_BYTES / 4) {
+    char *to = dusk__output_reserve(conn, len);
+    if (to == NULL) return UV_ECANCELED;
+    if (len > 0) memcpy(to, data, len);
+    dusk__output_commit(conn, len);
+    return 0;
+  }
+  return dusk__output_ref(conn, data, len, NULL, NULL);
+}
+
+/* What was gathered and `data`, with one write. */
+static int write_both(dusk__conn_t *conn, const char *data, size_t len,
+                      dusk_release_cb *release, void *arg) {
+  dusk__output_t *output = &conn->server->output;
+  uv_buf_t bufs[2] = {uv_buf_init(output->bytes, (unsigned)output->len),
+                      uv_buf_init((char *)data, (unsigned)len)};
+  output->len = 0;
+  ssize_t sent = try_write(conn, bufs, 2);
+  if (sent < 0) return (int)sent;
+  size_t taken = (size_t)sent;
+  if (taken < bufs[0].len) {
+    int err =
+        queue(conn, bufs[0].base + taken, bufs[0].len - taken, NULL, NULL);
+    if (err < 0) return err;
+    taken = bufs[0].len;
+  }
+  taken -= bufs[0].len;
+  if (taken == len) return 0;
+  int err = queue(conn, data + taken, len - taken, *release, arg);
+  if (err == 0) *release = NULL; /* now the queue's to call */
+  return err;
+}
+
+int dusk__output_ref(dusk__conn_t *conn, const void *data, size_t len,
+                     dusk_release_cb release, void *arg) {
+  int err = UV_ECANCELED;
+  if (len > INT32_MAX) err = UV_E2BIG;
+  if (len <= INT32_MAX && dusk__output_reserve(conn, 0) != NULL) {
+    err = write_both(conn, data, len, &release, arg);
+    if (err < 0) err = failed(conn, err);
+  }
+  if (release) release(arg);
+  return err;
+}
+
+void dusk__output_drop(dusk__conn_t *conn) {
+  dusk__output_t *output = &conn->server->output;
+  if (output->conn != conn) return;
+  output->conn = NULL;
+  output->len = 0;
+}

@@ -1,0 +1,139 @@
+/* A drain's report as text. The order of the fields is one table for people's
+ * line and machines' object. */
+#include <dusk/http.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct text {
+  char *buf;
+  size_t size;
+  size_t len; /* of the whole text, also of what doesn't fit */
+} text_t;
+
+static void append(text_t *text, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  size_t room = text->len < text->size ? text->size - text->len : 0;
+  int len = vsnprintf(room ? text->buf + text->len : NULL, room, format, args);
+  va_end(args);
+  if (len > 0) text->len += (size_t)len;
+}
+
+typedef struct field {
+  size_t offset;
+  const char *key;
+  const char *words; /* NULL: for machines only */
+} field_t;
+
+#define FIELD(name, words)                                                     \
+  { offsetof(dusk_report_t, name), #name, words }
+
+static const field_t conns[] = {
+    FIELD(conns_open, "open"),
+    FIELD(conns_accepted, "accepted since"),
+    FIELD(conns_answered, "answered"),
+    FIELD(conns_idle, "idle"),
+    FIELD(conns_unused, "unused"),
+    FIELD(conns_refused, "refused or timed out"),
+    FIELD(conns_hijacked, "hijacked"),
+    FIELD(conns_cut, "cut"),
+    FIELD(conns_gone, "left by the client"),
+};
+
+static const field_t requests[] = {
+    FIELD(requests_running, "running"),
+    FIELD(requests_begun, "begun since"),
+    FIELD(requests_answered, "answered"),
+    FIELD(requests_refused, "refused"),
+    FIELD(requests_cut, "cut"),
+    FIELD(requests_gone, "left by the client"),
+    FIELD(requests_late, "too late"),
+    FIELD(requests_cancelled, "cancelled"),
+};
+
+static const field_t times[] = {
+    FIELD(conns_now, NULL), FIELD(requests_now, NULL), FIELD(seal_ms, NULL),
+    FIELD(drain_ms, NULL),  FIELD(oldest_ms, NULL),
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+static uint64_t value(const dusk_report_t *report, const field_t *field) {
+  uint64_t number;
+  memcpy(&number, (const char *)report + field->offset, sizeof(number));
+  return number;
+}
+
+/* The first two always, then what isn't 0. */
+static void append_counts(text_t *text, const dusk_report_t *report,
+                          const field_t fields[], size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint64_t number = value(report, &fields[i]);
+    if (i >= 2 && number == 0) continue;
+    const char *between = i == 0 ? "" : i == 2 ? ": " : ", ";
+    append(text, "%s%llu %s", between, (unsigned long long)number,
+           fields[i].words);
+  }
+}
+
+size_t dusk_report_text(const dusk_report_t *report, char *buf, size_t size) {
+  text_t text = {.buf = buf, .size = size};
+  if (report->status == 0)
+    append(&text, "drained in %llu ms", (unsigned long long)report->drain_ms);
+  else
+    append(&text, "cut short after %llu ms (%s)",
+           (unsigned long long)report->drain_ms, dusk_strerror(report->status));
+  append(&text, "; connections: ");
+  append_counts(&text, report, conns, COUNT(conns));
+  append(&text, "; requests: ");
+  append_counts(&text, report, requests, COUNT(requests));
+  append(&text, "; listeners sealed in %llu ms%s",
+         (unsigned long long)report->seal_ms,
+         report->sealed_blindly ? " (blindly)" : "");
+  if (report->oldest[0])
+    append(&text, "; oldest: %s, %llu ms", report->oldest,
+           (unsigned long long)report->oldest_ms);
+  return text.len;
+}
+
+/* RFC 8259, 7 */
+static void append_json_string(text_t *text, const char *string) {
+  append(text, "\"");
+  for (; *string; string++) {
+    unsigned char c = (unsigned char)*string;
+    if (c == '"' || c == '\\')
+      append(text, "\\%c", c);
+    else if (c < ' ' || c > 126) /* of an unknown encoding: as Latin-1 */
+      append(text, "\\u%04x", c);
+    else
+      append(text, "%c", c);
+  }
+  append(text, "\"");
+}
+
+static void append_json_counts(text_t *text, const dusk_report_t *report,
+                               const field_t fields[], size_t count) {
+  for (size_t i = 0; i < count; i++)
+    append(text, ",\"%s\":%llu", fields[i].key,
+           (unsigned long long)value(report, &fields[i]));
+}
+
+size_t dusk_report_json(const dusk_report_t *report, char *buf, size_t size) {
+  static const char *const phases[] = {"serving", "lame duck", "draining",
+                                       "closed"};
+  text_t text = {.buf = buf, .size = size};
+  append(&text, "{\"phase\":\"%s\",\"status\":%d", phases[report->phase],
+         report->status);
+  append_json_counts(&text, report, conns, COUNT(conns));
+  append_json_counts(&text, report, requests, COUNT(requests));
+  append_json_counts(&text, report, times, COUNT(times));
+  if (report->left_ms != DUSK_OFF)
+    append(&text, ",\"left_ms\":%llu", (unsigned long long)report->left_ms);
+  append(&text, ",\"sealed_blindly\":%s,\"oldest\":",
+         report->sealed_blindly ? "true" : "false");
+  append_json_string(&text, report->oldest);
+  append(&text, "}");
+  return text.len;
+}

@@ -1,0 +1,223 @@
+/* What a handler can ask of a request's header. All of it lies in the
+ * exchange's input buffer, where the strict checks have put NULs behind method,
+ * target, names and values. */
+#include "request.h"
+
+#include "chars.h"
+#include "server.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { ADDRESS_TEXT_BYTES = 64 };
+
+static const char *at(const dusk_request_t *req, uint32_t offset) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(req);
+  return ex->buffer + ex->start + offset;
+}
+
+const char *dusk_request_method(const dusk_request_t *req) {
+  return at(req, 0);
+}
+
+const char *dusk_request_target(const dusk_request_t *req) {
+  return at(req, req->target);
+}
+
+/* Behind the authority of an absolute target, or its begin. */
+static const char *after_authority(const char *target) {
+  if (*target == '/' || *target == '*') return target;
+  const char *authority = strstr(target, "://");
+  if (authority == NULL) return target + strlen(target); /* CONNECT */
+  authority += 3;
+  return authority + strcspn(authority, "/?");
+}
+
+const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len) {
+  const char *path = after_authority(dusk_request_target(req));
+  *ret_len = strcspn(path, "?");
+  if (*ret_len > 0 || *dusk_request_target(req) == '/') return path;
+  *ret_len = 1; /* RFC 9110, 4.2.3: an empty path is "/" */
+  return "/";
+}
+
+/* A part of the target with a NUL behind it; path and host have half of the
+ * text buffer each. */
+static const char *copy(dusk_request_t *req, size_t place, const char *part,
+                        size_t len) {
+  size_t half = req->target_len + 2;
+  if (req->text_capacity < 2 * half) {
+    char *text = realloc(req->text, 2 * half);
+    if (text == NULL) return NULL;
+    req->text = text;
+    req->text_capacity = 2 * half;
+  }
+  char *to = req->text + place * half;
+  memcpy(to, part, len);
+  to[len] = '\0';
+  return to;
+}
+
+const char *dusk_request_path(dusk_request_t *req) {
+  size_t len;
+  const char *path = dusk__request_path(req, &len);
+  return path[len] == '\0' ? path : copy(req, 0, path, len);
+}
+
+const char *dusk_request_query(dusk_request_t *req) {
+  const char *mark = strchr(dusk_request_target(req), '?');
+  return mark ? mark + 1 : "";
+}
+
+const char *dusk_request_host(dusk_request_t *req) {
+  const char *target = dusk_request_target(req);
+  const char *end = after_authority(target);
+  const char *authority = strstr(target, "://");
+  if (end != target && authority)
+    return copy(req, 1, authority + 3, (size_t)(end - authority - 3));
+  if (req->host_field < 0) return "";
+  return at(req, req->fields[req->host_field].value);
+}
+
+int dusk_request_version_minor(const dusk_request_t *req) {
+  return req->version_minor;
+}
+
+static const char *find(const dusk_request_t *req, size_t from, size_t to,
+                        const char *name) {
+  size_t len = strlen(name);
+  for (size_t i = from; i < to; i++) {
+    const dusk__field_t *field = &req->fields[i];
+    if (field->name_len == len && strcasecmp(at(req, field->name), name) == 0)
+      return at(req, field->value);
+  }
+  return NULL;
+}
+
+const char *dusk_request_header(const dusk_request_t *req, const char *name) {
+  return name ? find(req, 0, req->trailer_first, name) : NULL;
+}
+
+bool dusk_request_header_at(const dusk_request_t *req, size_t index,
+                            const char **ret_name, const char **ret_value) {
+  if (index >= req->trailer_first) return false;
+  *ret_name = at(req, req->fields[index].name);
+  *ret_value = at(req, req->fields[index].value);
+  return true;
+}
+
+const char *dusk_request_trailer(const dusk_request_t *req, const char *name) {
+  if (name == NULL || !req->complete || req->failure) return NULL;
+  return find(req, req->trailer_first, req->field_count, name);
+}
+
+/* Decodes %XX, and '+' where `space` is ' '. */
+static int decode(const char *text, size_t len, char space, char *buf,
+                  size_t size) {
+  size_t out = 0;
+  for (size_t i = 0; i < len; i++) {
+    char c = text[i] == '+' ? space : text[i];
+    if (c == '%') {
+      int high = len - i > 2 ? dusk__hex(text[i + 1]) : -1;
+      int low = high < 0 ? -1 : dusk__hex(text[i + 2]);
+      if (low < 0 || high + low == 0) return UV_EINVAL;
+      c = (char)(high * 16 + low);
+      i += 2;
+    }
+    if (out + 1 >= size) return UV_ENOBUFS;
+    buf[out++] = c;
+  }
+  if (size == 0) return UV_ENOBUFS;
+  buf[out] = '\0';
+  return (int)out;
+}
+
+int dusk_percent_decode(const char *text, char *buf, size_t size) {
+  if (text == NULL || buf == NULL) return UV_EINVAL;
+  return decode(text, strlen(text), '+', buf, size);
+}
+
+int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
+                             size_t size) {
+  if (name == NULL || buf == NULL) return UV_EINVAL;
+  size_t name_len = strlen(name);
+  const char *part = dusk_request_query(req);
+  while (*part) {
+    size_t len = strcspn(part, "&");
+    size_t key = strcspn(part, "&=");
+    if (key == name_len && memcmp(part, name, key) == 0) {
+      const char *value = part + key + (part[key] == '=');
+      return decode(value, (size_t)(part + len - value), ' ', buf, size);
+    }
+    part += len + (part[len] == '&');
+  }
+  return UV_ENOENT;
+}
+
+void dusk__address_text(const struct sockaddr *addr, char *buf, size_t size) {
+  char host[INET6_ADDRSTRLEN];
+  if (addr->sa_family == AF_INET) {
+    const struct sockaddr_in *in = (const void *)addr;
+    uv_ip4_name(in, host, sizeof(host));
+    snprintf(buf, size, "%s:%d", host, ntohs(in->sin_port));
+  } else if (addr->sa_family == AF_INET6) {
+    const struct sockaddr_in6 *in6 = (const void *)addr;
+    uv_ip6_name(in6, host, sizeof(host));
+    /* An IPv4 client of a dual-stack socket is told as what it is. */
+    bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+    snprintf(buf, size, mapped ? "%s:%d" : "[%s]:%d",
+             mapped ? host + strlen("::ffff:") : host, ntohs(in6->sin6_port));
+  } else {
+    snprintf(buf, size, "unix");
+  }
+}
+
+const char *dusk_request_peer(dusk_request_t *req) {
+  dusk__exchange_t *ex = dusk__ex_of_request(req);
+  if (req->peer) return req->peer;
+  struct sockaddr_storage addr;
+  socklen_t len = sizeof(addr);
+  if (ex->conn == NULL ||
+      getpeername(dusk__conn_fd(ex->conn), (struct sockaddr *)&addr, &len))
+    return "";
+  char text[ADDRESS_TEXT_BYTES];
+  dusk__address_text((struct sockaddr *)&addr, text, sizeof(text));
+  req->peer = strdup(text);
+  return req->peer ? req->peer : "";
+}
+
+dusk_context_t *dusk_request_context(dusk_request_t *req) {
+  dusk__exchange_t *ex = dusk__ex_of_request(req);
+  if (req->ctx) return req->ctx;
+  if (ex->conn == NULL) return ex->server->gone;
+  dusk_context_t *parent = dusk__conn_context(ex->conn);
+  uint64_t timeout_ms = ex->server->config.request_timeout_ms;
+  int err = UV_ENOMEM;
+  if (parent && timeout_ms != DUSK_OFF)
+    err = dusk_context_with_timeout(parent, timeout_ms, NULL, &req->ctx);
+  else if (parent)
+    err = dusk_context_with_cancel(parent, &req->ctx);
+  if (err < 0) return NULL;
+  if (ex->conn->peer_ended) dusk_context_cancel(req->ctx, &dusk_client_gone);
+  if (ex->res.ended) dusk_context_cancel(req->ctx, &dusk_response_ended);
+  return req->ctx;
+}
+
+dusk_context_t *dusk_request_draining(dusk_request_t *req) {
+  return dusk_server_draining(dusk__ex_of_request(req)->server);
+}
+
+void dusk_request_set_data(dusk_request_t *req, void *data) {
+  req->data = data;
+}
+
+void *dusk_request_data(const dusk_request_t *req) {
+  return req->data;
+}
+
+uint64_t dusk_request_content_length(const dusk_request_t *req) {
+  return req->content_length;
+}

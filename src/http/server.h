@@ -1,0 +1,74 @@
+/* The server: one loop's listeners, connections, pools, timers and context. */
+#ifndef DUSK_HTTP_SERVER_H
+#define DUSK_HTTP_SERVER_H
+
+#include "connection.h"
+#include "exchange.h"
+#include "drain.h"
+#include "listener.h"
+#include "output.h"
+#include "timeouts.h"
+
+typedef struct dusk__hook {
+  dusk__link_t link;
+  void (*cb)(dusk_server_t *server, void *arg);
+  void *arg;
+} dusk__hook_t;
+
+struct dusk_server {
+  uv_loop_t *loop;
+  dusk_server_config_t config; /* defaults filled in */
+  dusk_context_t *root;        /* names the loop; the embedder's */
+  dusk_context_t *ctx;         /* parent of the connections'; the hard cancel */
+  dusk_context_t *draining;
+  dusk_context_t *gone; /* has ended: for requests that were cut before they
+                         * had a context */
+
+  dusk__link_t listeners;
+  size_t listening; /* of them not yet closed */
+  bool paused;      /* max_connections is reached */
+  dusk__link_t conns[DUSK__PHASES];
+  size_t conn_count[DUSK__PHASES];
+  dusk__timeouts_t timeouts;
+  dusk__output_t output;
+  dusk__exchange_t *spares;
+  size_t spare_count;
+  dusk__exchange_t *next_input; /* what libuv reads into for a connection that
+                                 * has no exchange */
+
+  /* What goes on at the end of the loop's turn: see dusk__server_at_turn. */
+  uv_check_t turn;
+  uv_idle_t no_block; /* while started, the loop doesn't wait for I/O */
+  dusk__link_t turn_exchanges;
+
+  dusk__drain_t drain;
+  dusk__link_t hooks;
+
+  /* Memory: the caller's reference, open handles, live connections, exchanges
+   * held by handlers. */
+  size_t refs;
+  bool owned; /* the caller's is one of them */
+  bool handles_closing;
+
+  char date[40]; /* "Date: ...\r\n" */
+  size_t date_len;
+  uint64_t date_until_ms; /* on the loop's clock */
+};
+
+static inline uint64_t dusk__now_ms(const dusk_server_t *server) {
+  return uv_now(server->loop);
+}
+
+/* Has dusk__server_on_turn run before the loop waits again. */
+void dusk__server_at_turn(dusk_server_t *server);
+void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex);
+
+/* The `Date` line, made anew once a second. */
+const char *dusk__server_date(dusk_server_t *server, size_t *ret_len);
+
+void dusk__server_ref(dusk_server_t *server);
+void dusk__server_release(dusk_server_t *server);
+/* All is over: closes the server's own handles. */
+void dusk__server_close_handles(dusk_server_t *server);
+
+#endif

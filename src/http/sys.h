@@ -1,0 +1,20 @@
+/* What only some kernels can tell or do, for the drain. Chosen by CMake:
+ * sys_linux.c or sys_portable.c. */
+#ifndef DUSK_HTTP_SYS_H
+#define DUSK_HTTP_SYS_H
+
+#include <stdint.h>
+
+/* Lets the listening TCP socket `fd` drop every fresh SYN: handshakes under
+ * way go on, new ones don't begin. 0 or a negative error; UV_ENOTSUP where
+ * there is no means. */
+int dusk__sys_refuse_handshakes(int fd);
+
+/* How many handshakes with the local TCP `port` are half-way, 0 or more, or a
+ * negative error. */
+int dusk__sys_half_open(uint16_t port);
+
+/* The round-trip time of a TCP connection in ms, rounded up; 0 if unknown. */
+uint64_t dusk__sys_round_trip_ms(int fd);
+
+#endif

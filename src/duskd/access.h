@@ -1,0 +1,24 @@
+/* access.h: the access log, a line a request that has ended. */
+#ifndef DUSKD_ACCESS_H
+#define DUSKD_ACCESS_H
+
+#include <dusk/http.h>
+
+#include "log.h"
+
+/* Opens `path` for appending, "-" for standard output, and writes there what
+ * duskd__access_line is told; at the latest when the loop goes to wait. */
+int duskd__access_open(uv_loop_t *loop, const char *path,
+                       duskd_format_t format);
+
+/* The server's handler, in place of dusk_mux_serve, which it calls; and its
+ * on_request_end. */
+void duskd__access_serve(dusk_response_t *res, dusk_request_t *req, void *mux);
+void duskd__access_line(dusk_request_t *req, const dusk_request_end_t *end,
+                        void *arg);
+
+/* Writes what is left and closes; the loop must turn once more. No-op when it
+ * is not open. */
+void duskd__access_close(void);
+
+#endif

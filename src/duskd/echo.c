@@ -1,0 +1,80 @@
+/* echo.c: POST /echo streams the request's body back, piece by piece, no
+ * faster than the client takes it. Its only state is in the response; the
+ * request's data is set once the answer has begun. */
+#include "routes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static int copy_header(dusk_response_t *res, dusk_request_t *req) {
+  const char *type = dusk_request_header(req, "Content-Type");
+  int err = type != NULL ? dusk_response_header(res, "Content-Type", type) : 0;
+  uint64_t length = dusk_request_content_length(req);
+  if (err != 0 || length == DUSK_OFF) return err;
+  char text[24];
+  snprintf(text, sizeof text, "%" PRIu64, length);
+  return dusk_response_header(res, "Content-Length", text);
+}
+
+/* Not before it is clear that there is a body: else the answer is another. */
+static int echo_begin(dusk_request_t *req, dusk_response_t *res) {
+  if (dusk_request_data(req) != NULL) return 0;
+  dusk_request_set_data(req, res);
+  return copy_header(res, req);
+}
+
+static void on_caught_up(dusk_response_t *res, void *arg) {
+  (void)res;
+  dusk_request_resume(arg);
+}
+
+static void echo_piece(dusk_request_t *req, dusk_response_t *res,
+                       const char *data, size_t len) {
+  int err = echo_begin(req, res);
+  if (err == 0) err = dusk_response_write(res, data, len);
+  if (err == 1) {
+    dusk_request_pause(req);
+    err = dusk_response_on_drained(res, on_caught_up, req);
+  }
+  if (err < 0) dusk_response_abort(res);
+}
+
+static void echo_end(dusk_request_t *req, dusk_response_t *res) {
+  if (echo_begin(req, res) == 0)
+    dusk_response_end(res, NULL, 0);
+  else
+    dusk_response_abort(res);
+}
+
+/* The body didn't come whole. Where it is the client's fault, and nothing of
+ * the answer is out, the answer says so, with the status that the server has
+ * given it by then. */
+static void echo_failed(dusk_request_t *req, dusk_response_t *res, int err) {
+  const char *why = err == DUSK_EBODYTOOLARGE ? "the body is too large\n"
+                    : err == DUSK_EBADBODY    ? "the body is malformed\n"
+                    : err == UV_ETIMEDOUT     ? "the body came too slowly\n"
+                                              : NULL;
+  if (why == NULL || dusk_request_data(req) != NULL) {
+    dusk_response_abort(res);
+    return;
+  }
+  dusk_response_header(res, "Content-Type", "text/plain; charset=utf-8");
+  dusk_response_end(res, why, strlen(why));
+}
+
+static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
+                    void *arg) {
+  dusk_response_t *res = arg;
+  if (nread > 0)
+    echo_piece(req, res, data, (size_t)nread);
+  else if (nread == UV_EOF)
+    echo_end(req, res);
+  else
+    echo_failed(req, res, (int)nread);
+}
+
+void duskd__echo(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
+  if (dusk_request_body(req, on_body, res) != 0) dusk_response_abort(res);
+}

@@ -1,0 +1,78 @@
+/* hello.c: GET / answers "hello", with ?delay=D after that long: the seed's
+ * handler, and what a drain is tried with.
+ *
+ * A delayed answer waits for the first of two: its time, or the end of its
+ * request's context. Only the drain's hard cancel doesn't end it: a handler
+ * that is nearly done is better off using the grace. What the drain then cuts
+ * is released when the routes' life ends. */
+#include "routes.h"
+
+#include "units.h"
+
+#include <stdlib.h>
+
+#define DELAY_MAX_MS (60 * 60 * 1000)
+
+typedef struct hello {
+  dusk_response_t *res;
+  dusk_context_t *request; /* borrowed until the response ends */
+  dusk_context_t *delay;   /* times out when it is time to answer */
+  dusk_waiter_t over;
+  dusk_waiter_t gone;
+} hello_t;
+
+static void hello_free(hello_t *hello) {
+  dusk_waiter_stop(&hello->over);
+  dusk_waiter_stop(&hello->gone);
+  dusk_context_unref(hello->delay);
+  free(hello);
+}
+
+static void on_over(dusk_waiter_t *waiter) {
+  hello_t *hello = DUSKD_OWNER(waiter, hello_t, over);
+  dusk_response_t *res = hello->res;
+  bool is_time = dusk_context_err(hello->delay) == UV_ETIMEDOUT;
+  hello_free(hello);
+  if (is_time)
+    dusk_response_text(res, 200, "hello\n");
+  else
+    dusk_response_abort(res);
+}
+
+static void on_gone(dusk_waiter_t *waiter) {
+  hello_t *hello = DUSKD_OWNER(waiter, hello_t, gone);
+  if (dusk_context_cause(hello->request) == &dusk_drain_cancelled) return;
+  dusk_response_t *res = hello->res;
+  hello_free(hello);
+  dusk_response_abort(res); /* of no use; a timeout's 503 is the server's */
+}
+
+static void hello_later(dusk_response_t *res, dusk_request_t *req,
+                        duskd_routes_t *routes, uint64_t delay_ms) {
+  dusk_context_t *request = dusk_request_context(req);
+  hello_t *hello = request != NULL ? calloc(1, sizeof *hello) : NULL;
+  if (hello == NULL || dusk_context_with_timeout(routes->life, delay_ms, NULL,
+                                                 &hello->delay) != 0) {
+    free(hello);
+    dusk_response_text(res, 503, "out of memory\n");
+    return;
+  }
+  hello->res = res;
+  hello->request = request;
+  dusk_context_after(hello->delay, &hello->over, routes->root, on_over);
+  dusk_context_after(request, &hello->gone, routes->root, on_gone);
+}
+
+void duskd__hello(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  uint64_t delay_ms = 0;
+  if (*dusk_request_query(req) != '\0' &&
+      !duskd__query_number(req, "delay", duskd__duration_parse, DELAY_MAX_MS,
+                           &delay_ms))
+    dusk_response_text(res, 400,
+                       "delay must be a duration, such as 2s or 250ms, of at "
+                       "most 1h\n");
+  else if (delay_ms > 0)
+    hello_later(res, req, arg, delay_ms);
+  else
+    dusk_response_text(res, 200, "hello\n");
+}

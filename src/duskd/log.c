@@ -1,0 +1,117 @@
+/* log.c: messages to standard error, a write(2) a line, so that lines of
+ * several processes on one pipe stay whole. Text lines carry no time, as who
+ * collects them (journald, a container runtime) adds one; JSON lines do.
+ * What can't be written is dropped: there is nobody left to tell. */
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE_SIZE 1024
+#define LINE_SIZE 4096
+
+static duskd_format_t format = DUSKD_TEXT;
+static duskd_level_t shown = DUSKD_INFO;
+
+static const char *const level_names[] = {"error", "warn", "info"};
+
+void duskd__log_setup(duskd_format_t format_asked, duskd_level_t level) {
+  format = format_asked;
+  shown = level;
+}
+
+static void write_line(const char *line, size_t len) {
+  if (write(STDERR_FILENO, line, len) < 0) return;
+}
+
+/* Ends a line that snprintf wrote to `line`, or wanted to, and writes it. */
+static void finish_line(char *line, int len) {
+  if (len < 0) return;
+  if (len > LINE_SIZE - 2) len = LINE_SIZE - 2;
+  line[len++] = '\n';
+  write_line(line, (size_t)len);
+}
+
+const char *duskd__log_time(char buf[DUSKD_TIME_SIZE]) {
+  struct timespec now;
+  struct tm parts;
+  clock_gettime(CLOCK_REALTIME, &now);
+  gmtime_r(&now.tv_sec, &parts);
+  size_t len = strftime(buf, DUSKD_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
+  snprintf(buf + len, DUSKD_TIME_SIZE - len, ".%03uZ",
+           (unsigned)(now.tv_nsec / 1000000) % 1000);
+  return buf;
+}
+
+static void log_json(duskd_level_t level, const char *msg, const char *object) {
+  char line[LINE_SIZE], time[DUSKD_TIME_SIZE], escaped[2 * MESSAGE_SIZE];
+  duskd__log_escape(DUSKD_JSON, msg, escaped, sizeof escaped);
+  /* "{...}" goes on where the line's own members end */
+  int len = snprintf(line, sizeof line,
+                     "{\"time\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"%s%s",
+                     duskd__log_time(time), level_names[level], escaped,
+                     object ? "," : "", object ? object + 1 : "}");
+  finish_line(line, len);
+}
+
+void duskd__log(duskd_level_t level, const char *message, ...) {
+  if (level > shown) return;
+  char text[MESSAGE_SIZE];
+  va_list args;
+  va_start(args, message);
+  vsnprintf(text, sizeof text, message, args);
+  va_end(args);
+  duskd__log_object(level, text, text, NULL);
+}
+
+void duskd__log_object(duskd_level_t level, const char *text, const char *msg,
+                       const char *object) {
+  if (level > shown) return;
+  if (format == DUSKD_JSON) {
+    log_json(level, msg, object);
+  } else {
+    char line[LINE_SIZE];
+    finish_line(line, snprintf(line, sizeof line, "duskd: %s", text));
+  }
+}
+
+void duskd__log_from_signal(const char *text) {
+  static const char *const ends[][2] = {
+      {"duskd: ", "\n"},
+      {"{\"level\":\"error\",\"msg\":\"", "\"}\n"},
+  };
+  char line[256];
+  const char *parts[] = {ends[format][0], text, ends[format][1]};
+  size_t len = 0;
+  for (size_t i = 0; i < 3; i++) {
+    size_t part = strlen(parts[i]);
+    if (part > sizeof line - len) return;
+    memcpy(line + len, parts[i], part);
+    len += part;
+  }
+  write_line(line, len);
+}
+
+size_t duskd__log_escape(duskd_format_t asked, const char *text, char *buf,
+                         size_t size) {
+  size_t len = 0;
+  for (; *text != '\0'; text++) {
+    unsigned char c = (unsigned char)*text;
+    char escape[8] = {(char)c};
+    if (c == '"' || c == '\\')
+      snprintf(escape, sizeof escape, "\\%c", c);
+    else if (c < ' ' || c > '~')
+      snprintf(escape, sizeof escape,
+               asked == DUSKD_JSON ? "\\u%04x" : "\\x%02X", c);
+    size_t part = strlen(escape);
+    if (len + part >= size) break;
+    memcpy(buf + len, escape, part);
+    len += part;
+  }
+  buf[len] = '\0';
+  return len;
+}

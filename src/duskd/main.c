@@ -1,0 +1,118 @@
+/* main.c: the life of duskd, from top to bottom: flags, loop, server,
+ * listening, serving until stop.c has ended it, and everything given back.
+ *
+ * What fails before anything listens ends the process on the spot; from then
+ * on everything ends by way of the loop. */
+#include "access.h"
+#include "flags.h"
+#include "routes.h"
+#include "stop.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+typedef struct duskd {
+  duskd_flags_t flags;
+  uv_loop_t loop;
+  dusk_context_t *root;
+  duskd_routes_t routes;
+  duskd_stop_t stop;
+} duskd_t;
+
+static void must(int err, const char *verb, const char *what) {
+  if (err == 0) return;
+  duskd__log(DUSKD_ERROR, "cannot %s %s: %s", verb, what, dusk_strerror(err));
+  exit(DUSKD_FAILED);
+}
+
+static void open_access_log(duskd_t *duskd) {
+  duskd_flags_t *flags = &duskd->flags;
+  if (*flags->access_log == '\0') return;
+  int err =
+      duskd__access_open(&duskd->loop, flags->access_log, flags->log_format);
+  must(err, "open the access log", flags->access_log);
+  flags->server.handler = duskd__access_serve;
+  flags->server.on_request_end = duskd__access_line;
+}
+
+static void set_up(duskd_t *duskd) {
+  duskd_flags_t *flags = &duskd->flags;
+  dusk_server_t *server;
+  must(uv_loop_init(&duskd->loop), "make", "an event loop");
+  must(dusk_context_attach(&duskd->loop, &duskd->root), "use", "the loop");
+  must(duskd__routes_init(&duskd->routes, duskd->root), "set up", "routes");
+  flags->server.handler = dusk_mux_serve;
+  flags->server.handler_arg = duskd->routes.mux;
+  open_access_log(duskd);
+  must(dusk_server_new(duskd->root, &flags->server, &server), "make",
+       "a server");
+  must(duskd__stop_init(&duskd->stop, duskd->root, flags, &duskd->routes,
+                        server),
+       "catch", "signals");
+}
+
+static void on_served(dusk_server_t *server, int err, void *arg) {
+  (void)server;
+  duskd_t *duskd = arg;
+  if (err == DUSK_ESERVERCLOSED) return;
+  duskd__log(DUSKD_ERROR, "cannot accept connections any more: %s",
+             dusk_strerror(err));
+  duskd__stop_failed(&duskd->stop);
+}
+
+/* Says why listening failed and returns the exit status for it. */
+static int tell_listen_error(const char *address, int err) {
+  const char *hint = "";
+  if (err == UV_EINVAL) {
+    duskd__usage_error("\"%s\" is nothing to listen on; use :8080, "
+                       "127.0.0.1:8080, [::1]:8080, unix:PATH or fd:N",
+                       address);
+    return DUSKD_USAGE;
+  }
+  if (err == UV_EADDRINUSE)
+    hint = "; another process listens there";
+  else if (err == UV_EACCES)
+    hint = "; ports below 1024 may need root";
+  duskd__log(DUSKD_ERROR, "cannot listen on %s: %s%s", address,
+             dusk_strerror(err), hint);
+  return DUSKD_FAILED;
+}
+
+static int listen_on_all(duskd_t *duskd) {
+  const duskd_flags_t *flags = &duskd->flags;
+  for (size_t i = 0; i < flags->n_addresses; i++) {
+    int err = dusk_server_serve(duskd->stop.server, flags->addresses[i],
+                                on_served, duskd);
+    if (err != 0) return tell_listen_error(flags->addresses[i], err);
+  }
+  for (size_t i = 0; i < flags->n_addresses; i++) {
+    char address[DUSKD_ADDRESS_SIZE];
+    if (dusk_server_address(duskd->stop.server, i, address, sizeof address) ==
+        0)
+      duskd__log(DUSKD_INFO, "listening on %s", address);
+  }
+  return 0;
+}
+
+static void clean_up(duskd_t *duskd) {
+  duskd__routes_done(&duskd->routes);
+  duskd__access_close();
+  dusk_context_detach(duskd->root, NULL, NULL);
+  uv_run(&duskd->loop, UV_RUN_DEFAULT);
+  int err = uv_loop_close(&duskd->loop);
+  assert(err == 0);
+  (void)err;
+}
+
+int main(int argc, char **argv) {
+  static duskd_t duskd;
+  int status;
+  if (!duskd__flags_read(argc, argv, &duskd.flags, &status)) return status;
+  duskd__log_setup(duskd.flags.log_format, duskd.flags.log_level);
+  set_up(&duskd);
+  status = listen_on_all(&duskd);
+  if (status != 0) duskd__stop_close(&duskd.stop, status);
+  uv_run(&duskd.loop, UV_RUN_DEFAULT);
+  clean_up(&duskd);
+  return duskd.stop.status;
+}

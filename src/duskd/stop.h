@@ -1,0 +1,43 @@
+/* stop.h: from the first signal to the exit status. */
+#ifndef DUSKD_STOP_H
+#define DUSKD_STOP_H
+
+#include "flags.h"
+#include "routes.h"
+
+typedef enum {
+  DUSKD_STOP_NONE,
+  DUSKD_STOP_LAME_DUCK,
+  DUSKD_STOP_DRAIN,
+  DUSKD_STOP_DONE,
+} duskd_stop_state_t;
+
+typedef struct duskd_stop {
+  duskd_stop_state_t state;
+  int status; /* exit status, once it is done */
+  bool is_cut;
+  dusk_server_t *server;
+  duskd_routes_t *routes;
+  dusk_context_t *bound; /* of the drain; its deadline comes with it */
+  uint64_t lame_duck_ms;
+  uint64_t drain_timeout_ms;
+  uv_async_t wake; /* the signal handler's way to the loop */
+  uv_timer_t lame_duck;
+  uv_timer_t progress;
+} duskd_stop_t;
+
+/* Catches SIGINT and SIGTERM from now on. `server` is taken, `routes` kept
+ * until it is done. One stop a process. */
+int duskd__stop_init(duskd_stop_t *stop, dusk_context_t *root,
+                     const duskd_flags_t *flags, duskd_routes_t *routes,
+                     dusk_server_t *server);
+
+/* Drains at once, as if a signal had come, for a reason that was told; the exit
+ * status will be DUSKD_FAILED. */
+void duskd__stop_failed(duskd_stop_t *stop);
+
+/* Gives up without a drain, before anything was served; `status` is the exit
+ * status. */
+void duskd__stop_close(duskd_stop_t *stop, int status);
+
+#endif

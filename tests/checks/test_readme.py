@@ -1,0 +1,21 @@
+"""The README's two lines to paste, and CI, which runs the second."""
+
+from sources import ROOT
+
+
+def lines_to_paste():
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    return [line.strip() for line in lines
+            if line.strip().startswith("./deps/install")]
+
+
+def test_readme_has_two_lines_to_paste():
+    build, test = lines_to_paste()
+    assert build.startswith("./deps/install && ")
+    assert build.endswith("/duskd")
+    assert test.startswith("./deps/install test && ")
+
+
+def test_ci_runs_the_line_for_testing():
+    _, test = lines_to_paste()
+    assert f"\n{test} || exit 1\n" in (ROOT / ".ci/run").read_text("utf-8")

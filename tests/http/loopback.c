@@ -1,0 +1,116 @@
+#include "loopback.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void on_served(dusk_server_t *server, int err, void *arg) {
+  (void)server;
+  ((loopback_t *)arg)->served_err = err;
+}
+
+void loopback_open(loopback_t *lb, const dusk_server_config_t *config) {
+  memset(lb, 0, sizeof(*lb));
+  lb->shutdown_status = lb->served_err = 1;
+  assert_int_equal(uv_loop_init(&lb->loop), 0);
+  assert_int_equal(dusk_context_attach(&lb->loop, &lb->root), 0);
+  assert_int_equal(dusk_server_new(lb->root, config, &lb->server), 0);
+  assert_int_equal(
+      dusk_server_serve(lb->server, "127.0.0.1:0", on_served, lb), 0);
+  assert_int_equal(dusk_server_address(lb->server, 0, lb->address,
+                                       sizeof(lb->address)),
+                   0);
+}
+
+static void on_shutdown(dusk_server_t *server, int status, void *arg) {
+  (void)server;
+  ((loopback_t *)arg)->shutdown_status = status;
+}
+
+void loopback_shutdown(loopback_t *lb, uint64_t bound_ms) {
+  dusk_context_t *bound;
+  assert_int_equal(
+      dusk_context_with_timeout(lb->root, bound_ms, NULL, &bound), 0);
+  assert_int_equal(
+      dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
+  dusk_context_unref(bound);
+  while (lb->shutdown_status == 1)
+    uv_run(&lb->loop, UV_RUN_ONCE);
+}
+
+void loopback_finish(loopback_t *lb) {
+  dusk_server_unref(lb->server);
+  uv_run(&lb->loop, UV_RUN_DEFAULT);
+  assert_int_equal(dusk_context_detach(lb->root, NULL, NULL), 0);
+  uv_run(&lb->loop, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&lb->loop), 0);
+}
+
+void loopback_close(loopback_t *lb, uint64_t bound_ms) {
+  loopback_shutdown(lb, bound_ms);
+  loopback_finish(lb);
+}
+
+int loopback_connect(loopback_t *lb) {
+  struct sockaddr_in addr = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  addr.sin_port = htons((uint16_t)atoi(strrchr(lb->address, ':') + 1));
+  int client = socket(AF_INET, SOCK_STREAM, 0);
+  assert_true(client >= 0);
+  assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)),
+                   0);
+  assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
+  return client;
+}
+
+void loopback_send(int client, const char *text) {
+  ssize_t len = (ssize_t)strlen(text);
+  assert_int_equal(send(client, text, (size_t)len, MSG_NOSIGNAL), len);
+}
+
+static void on_give_up(uv_timer_t *timer) {
+  (void)timer;
+  fail_msg("nothing came within ten seconds");
+}
+
+/* A timer that fails the test, and wakes the loop up now and then to look at
+ * the client's side. */
+static void watch(loopback_t *lb, uv_timer_t *timer) {
+  assert_int_equal(uv_timer_init(&lb->loop, timer), 0);
+  assert_int_equal(uv_timer_start(timer, on_give_up, 10000, 0), 0);
+}
+
+static void unwatch(loopback_t *lb, uv_timer_t *timer) {
+  uv_close((uv_handle_t *)timer, NULL);
+  uv_run(&lb->loop, UV_RUN_NOWAIT);
+}
+
+size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
+                        const char *until) {
+  uv_timer_t timer;
+  watch(lb, &timer);
+  size_t len = 0;
+  for (;;) {
+    ssize_t got = recv(client, buf + len, size - 1 - len, 0);
+    if (got > 0) len += (size_t)got;
+    buf[len] = '\0';
+    bool ended = got == 0 || (got < 0 && errno != EAGAIN);
+    if (ended || len == size - 1 || (until && strstr(buf, until))) break;
+    uv_run(&lb->loop, UV_RUN_NOWAIT);
+  }
+  unwatch(lb, &timer);
+  return len;
+}
+
+void loopback_run_until(loopback_t *lb, const int *flag) {
+  uv_timer_t timer;
+  watch(lb, &timer);
+  while (!*flag)
+    uv_run(&lb->loop, UV_RUN_ONCE);
+  unwatch(lb, &timer);
+}

@@ -1,0 +1,47 @@
+/* A server and its clients on one loop and one thread, for unit tests: clients
+ * are plain non-blocking sockets, and the loop runs until what is waited for
+ * has come. */
+#ifndef DUSK_TESTS_LOOPBACK_H
+#define DUSK_TESTS_LOOPBACK_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <dusk/http.h>
+
+typedef struct loopback {
+  uv_loop_t loop;
+  dusk_context_t *root;
+  dusk_server_t *server;
+  char address[64];
+  int shutdown_status; /* 1: not called back yet */
+  int served_err;      /* 1: not called back yet */
+} loopback_t;
+
+/* Opens a server with `config` (a handler at least) on a free port. */
+void loopback_open(loopback_t *lb, const dusk_server_config_t *config);
+
+/* Shuts it down within `bound_ms`, waits for it, and asserts that the loop can
+ * be closed. */
+void loopback_close(loopback_t *lb, uint64_t bound_ms);
+/* The same in two steps. */
+void loopback_shutdown(loopback_t *lb, uint64_t bound_ms);
+void loopback_finish(loopback_t *lb);
+
+/* A connected client. */
+int loopback_connect(loopback_t *lb);
+void loopback_send(int client, const char *text);
+
+/* Runs the loop until `client` has received `len` bytes, or `until` is in them
+ * (or NULL), or its stream has ended; returns the count and terminates `buf`
+ * with NUL. Fails the test after ten seconds. */
+size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
+                        const char *until);
+
+/* Runs the loop until *flag is not 0. */
+void loopback_run_until(loopback_t *lb, const int *flag);
+
+#endif

@@ -1,0 +1,136 @@
+/* Patterns and which of them a request goes to: SRV-324 to 326, 332 to 335. */
+#include "loopback.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void answer_name(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)req;
+  const char *name = arg;
+  dusk_response_end(res, name, strlen(name));
+}
+
+typedef struct fixture {
+  loopback_t lb;
+  dusk_mux_t *mux;
+} fixture_t;
+
+static void add(fixture_t *f, const char *pattern) {
+  assert_int_equal(
+      dusk_mux_handle(f->mux, pattern, answer_name, (void *)pattern), 0);
+}
+
+static void open_mux(fixture_t *f) {
+  assert_int_equal(dusk_mux_new(&f->mux), 0);
+  dusk_server_config_t config = {.handler = dusk_mux_serve,
+                                 .handler_arg = f->mux};
+  loopback_open(&f->lb, &config);
+}
+
+static void close_mux(fixture_t *f) {
+  loopback_close(&f->lb, 5000);
+  dusk_mux_free(f->mux);
+}
+
+/* The whole answer to a request line, on a connection of its own. */
+static void expect(fixture_t *f, const char *line, const char *part) {
+  char request[256];
+  char answer[1024];
+  snprintf(request, sizeof(request),
+           "%s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", line);
+  int client = loopback_connect(&f->lb);
+  loopback_send(client, request);
+  loopback_receive(&f->lb, client, answer, sizeof(answer), NULL);
+  if (!strstr(answer, part)) fail_msg("%s: no \"%s\" in %s", line, part, answer);
+  close(client);
+}
+
+static void srv_324_exact_and_subtree(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  add(&f, "/");
+  add(&f, "/a");
+  add(&f, "/tree/");
+  add(&f, "/tree/leaf");
+  expect(&f, "GET /", "\r\n\r\n/");
+  expect(&f, "GET /a", "\r\n\r\n/a");
+  expect(&f, "GET /a/", "\r\n\r\n/"); /* SRV-326: itself only */
+  expect(&f, "GET /A", "\r\n\r\n/");
+  expect(&f, "GET /tree/", "\r\n\r\n/tree/");
+  expect(&f, "GET /tree/x/y?q", "\r\n\r\n/tree/");
+  expect(&f, "GET /tree/leaf?q=1", "\r\n\r\n/tree/leaf");
+  expect(&f, "GET http://h/a", "\r\n\r\n/a");
+  expect(&f, "GET http://h", "\r\n\r\n/");
+  expect(&f, "GET /%61", "\r\n\r\n/a");
+  expect(&f, "GET /tree%2Fleaf", "\r\n\r\n/"); /* SRV-349: one segment */
+  close_mux(&f);
+}
+
+static void srv_332_methods(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  add(&f, "GET /get");
+  add(&f, "POST /both");
+  add(&f, "GET /both");
+  add(&f, "/both/any");
+  expect(&f, "GET /get", "\r\n\r\nGET /get");
+  expect(&f, "HEAD /get", "200 OK");
+  expect(&f, "POST /both", "\r\n\r\nPOST /both");
+  expect(&f, "PATCH /both/any", "\r\n\r\n/both/any");
+  expect(&f, "PUT /both", "405 Method Not Allowed");
+  expect(&f, "PUT /both", "\r\nAllow: GET, HEAD, POST\r\n"); /* SRV-334 */
+  expect(&f, "GET /none", "404 Not Found");
+  expect(&f, "GET /none", "404 page not found\n"); /* SRV-335 */
+  expect(&f, "OPTIONS *", "200 OK");
+  close_mux(&f);
+}
+
+static void srv_333_head_of_its_own_wins(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  add(&f, "GET /");
+  add(&f, "HEAD /");
+  expect(&f, "HEAD /", "Content-Length: 6"); /* of the text "HEAD /" */
+  expect(&f, "GET /", "\r\n\r\nGET /");
+  close_mux(&f);
+}
+
+static void bad_patterns_are_errors(void **state) {
+  (void)state;
+  dusk_mux_t *mux;
+  assert_int_equal(dusk_mux_new(&mux), 0);
+  static const char *const bad[] = {"", "x", "GET", "GET x", " /", "GET  /"};
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+    assert_int_equal(dusk_mux_handle(mux, bad[i], answer_name, NULL),
+                     UV_EINVAL);
+  assert_int_equal(dusk_mux_handle(mux, "/", NULL, NULL), UV_EINVAL);
+  assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL), 0);
+  assert_int_equal(dusk_mux_handle(mux, "/", answer_name, NULL), 0);
+  assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL),
+                   UV_EEXIST);
+  dusk_mux_free(mux);
+  dusk_mux_free(NULL);
+}
+
+static void srv_352_empty_mux_answers_404(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  expect(&f, "GET /", "404 page not found\n");
+  close_mux(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(srv_324_exact_and_subtree),
+      cmocka_unit_test(srv_332_methods),
+      cmocka_unit_test(srv_333_head_of_its_own_wins),
+      cmocka_unit_test(bad_patterns_are_errors),
+      cmocka_unit_test(srv_352_empty_mux_answers_404),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,5 +1,5 @@
-/* hello.c: GET / answers "hello", with ?delay=D after that long: the seed's
- * handler, and what a drain is tried with.
+/* hello.c: GET / answers "hello", with ?delay=D after that long, which is what
+ * a drain is best tried with.
  *
  * A delayed answer waits for the first of two: its time, or the end of its
  * request's context. Only the drain's hard cancel doesn't end it: a handler

@@ -4,6 +4,7 @@
  * What can't be written is dropped: there is nobody left to tell. */
 #include "log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -79,6 +80,8 @@ void duskd__log_object(duskd_level_t level, const char *text, const char *msg,
   }
 }
 
+/* Only if it doesn't block: what the loop is stuck in may be a full pipe on
+ * standard error, and the handler still has to exit. */
 void duskd__log_from_signal(const char *text) {
   static const char *const ends[][2] = {
       {"duskd: ", "\n"},
@@ -93,7 +96,8 @@ void duskd__log_from_signal(const char *text) {
     memcpy(line + len, parts[i], part);
     len += part;
   }
-  write_line(line, len);
+  struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
+  if (poll(&writable, 1, 0) == 1) write_line(line, len);
 }
 
 size_t duskd__log_escape(duskd_format_t asked, const char *text, char *buf,

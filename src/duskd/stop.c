@@ -4,15 +4,15 @@
  *     └───────────── no lame duck ──────────▲
  *   A second signal cuts, in any state.
  *
- * The signal handler is our own, and not a uv_signal_t, so that the process can
- * be ended when its loop no longer turns:
+ * Signals come to the loop by a receiver of the context module. Before libuv's
+ * own signal handler stands one of ours, so that the process can be ended when
+ * its loop no longer turns:
  *   - it counts the signals; one that comes less than 100 ms after another is
  *     the same (a terminal and a wrapper both deliver a Ctrl+C);
- *   - it wakes the loop for the first two, by uv_async_send, which is made for
- *     that; the loop then does the rest;
  *   - it arms an alarm at the first, to a moment by which the loop should have
  *     left, and at the second, to a nearer one. SIGALRM's handler exits;
- *   - it exits itself at the third.
+ *   - it exits itself at the third;
+ *   - and it hands the signal on to libuv's.
  * So whoever waits for the process is never kept beyond its bound. Without a
  * bound (--drain-timeout 0) a second signal sets one.
  *
@@ -39,10 +39,10 @@
 
 static struct {
   atomic_int count;
-  atomic_int first;    /* which signal it was */
-  atomic_uint last_ms; /* wraps, as its differences may */
-  unsigned alarm_s;    /* from the first signal; 0: never */
-  uv_async_t *wake;
+  atomic_int first;            /* which signal it was */
+  atomic_uint last_ms;         /* wraps, as its differences may */
+  unsigned alarm_s;            /* from the first signal; 0: never */
+  void (*forward)(int signum); /* libuv's handler */
 } signals;
 
 static unsigned now_ms(void) {
@@ -67,8 +67,8 @@ static void on_signal(int signum) {
       duskd__log_from_signal("a third signal: gone at once");
       _exit(DUSKD_CUT_SHORT);
     }
-    uv_async_send(signals.wake);
   }
+  signals.forward(signum);
   errno = saved_errno;
 }
 
@@ -78,13 +78,22 @@ static void on_alarm(int signum) {
   _exit(atomic_load(&signals.count) > 1 ? DUSKD_CUT_SHORT : DUSKD_BOUND_PASSED);
 }
 
-/* Neither of SIGINT and SIGTERM interrupts the other's handler. */
+/* Neither of SIGINT and SIGTERM interrupts the other's handler. Fails for bad
+ * numbers only. */
 static void set_handler(int signum, void (*handler)(int)) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaddset(&action.sa_mask, SIGINT);
   sigaddset(&action.sa_mask, SIGTERM);
-  sigaction(signum, &action, NULL); /* fails for bad numbers only */
+  sigaction(signum, &action, NULL);
+}
+
+static void block_signals(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* When a first signal's alarm is due: after all that the flags allow. */
@@ -148,10 +157,9 @@ static void tell_result(const duskd_stop_t *stop) {
 void duskd__stop_close(duskd_stop_t *stop, int status) {
   stop->state = DUSKD_STOP_DONE;
   stop->status = status;
-  /* what comes now is too late to change anything; the alarm stays set */
-  set_handler(SIGINT, SIG_IGN);
-  set_handler(SIGTERM, SIG_IGN);
-  uv_close((uv_handle_t *)&stop->wake, NULL);
+  /* What comes now is too late to change anything; the alarm stays set. */
+  block_signals();
+  dusk_signals_free(stop->signals);
   uv_close((uv_handle_t *)&stop->lame_duck, NULL);
   uv_close((uv_handle_t *)&stop->progress, NULL);
   dusk_context_unref(stop->bound);
@@ -227,13 +235,31 @@ static void cut(duskd_stop_t *stop) {
   if (stop->state == DUSKD_STOP_DRAIN) dusk_server_close(stop->server);
 }
 
-static void on_wake(uv_async_t *wake) {
-  duskd_stop_t *stop = wake->data;
+static void on_received(dusk_signals_t *receiver, int signum, void *arg) {
+  (void)signum;
+  duskd_stop_t *stop = arg;
   int count = atomic_load(&signals.count);
+  /* Fails only while another callback waits. */
+  dusk_signals_receive(receiver, on_received, stop);
   if (count >= 2 && !stop->is_cut)
     cut(stop);
   else if (count == 1 && stop->state == DUSKD_STOP_NONE)
     begin(stop);
+}
+
+static int catch_signals(duskd_stop_t *stop, dusk_context_t *root) {
+  struct sigaction former;
+  int err = dusk_signals_new(root, 2, &stop->signals);
+  if (err == 0)
+    err = dusk_signals_notify(stop->signals, (int[]){SIGINT, SIGTERM}, 2);
+  if (err == 0) err = dusk_signals_receive(stop->signals, on_received, stop);
+  if (err != 0) return err;
+  set_handler(SIGALRM, on_alarm);
+  sigaction(SIGINT, NULL, &former);
+  signals.forward = former.sa_handler;
+  set_handler(SIGINT, on_signal);
+  set_handler(SIGTERM, on_signal);
+  return 0;
 }
 
 void duskd__stop_failed(duskd_stop_t *stop) {
@@ -254,15 +280,10 @@ int duskd__stop_init(duskd_stop_t *stop, dusk_context_t *root,
       .drain_timeout_ms = flags->drain_timeout_ms,
   };
   int err = dusk_context_with_deadline(root, DUSK_OFF, NULL, &stop->bound);
-  if (err == 0) err = uv_async_init(loop, &stop->wake, on_wake);
   if (err != 0) return err;
   uv_timer_init(loop, &stop->lame_duck);
   uv_timer_init(loop, &stop->progress);
-  stop->wake.data = stop->lame_duck.data = stop->progress.data = stop;
-  signals.wake = &stop->wake;
+  stop->lame_duck.data = stop->progress.data = stop;
   signals.alarm_s = alarm_seconds(flags);
-  set_handler(SIGALRM, on_alarm);
-  set_handler(SIGINT, on_signal);
-  set_handler(SIGTERM, on_signal);
-  return 0;
+  return catch_signals(stop, root);
 }

@@ -5,6 +5,8 @@
 #include "flags.h"
 #include "routes.h"
 
+#include <dusk/signal.h>
+
 typedef enum {
   DUSKD_STOP_NONE,
   DUSKD_STOP_LAME_DUCK,
@@ -21,7 +23,7 @@ typedef struct duskd_stop {
   dusk_context_t *bound; /* of the drain; its deadline comes with it */
   uint64_t lame_duck_ms;
   uint64_t drain_timeout_ms;
-  uv_async_t wake; /* the signal handler's way to the loop */
+  dusk_signals_t *signals;
   uv_timer_t lame_duck;
   uv_timer_t progress;
 } duskd_stop_t;

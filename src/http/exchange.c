@@ -157,7 +157,8 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   end_contexts(ex, &dusk_response_ended);
   dusk_context_unref(req->ctx);
   req->ctx = NULL;
-  if (config->on_request_end && ex->stage == DUSK__STAGE_HANDLING) {
+  if (config->on_request_end &&
+      (ex->stage == DUSK__STAGE_HANDLING || res->refused)) {
     dusk_request_end_t end = {
         .status = res->header_sent ? res->status : 0,
         .body_bytes = res->body_bytes,
@@ -178,7 +179,7 @@ static void tell_cut(dusk__exchange_t *ex) {
   ex->in_handler = true; /* the callbacks may end it: released after them */
   if (req->body_cb && req->body != DUSK__BODY_ENDED && !res->ended) {
     req->body = DUSK__BODY_ENDED;
-    req->body_cb(req, res->err, NULL, req->body_arg);
+    req->body_cb(req, res->cut_err, NULL, req->body_arg);
   }
   dusk_drained_cb drained = res->drained_cb;
   res->drained_cb = NULL;
@@ -188,7 +189,10 @@ static void tell_cut(dusk__exchange_t *ex) {
 
 void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
   ex->conn = NULL;
-  if (ex->res.err == 0) ex->res.err = err;
+  bool whole =
+      ex->res.refused || (ex->res.ended && cause == &dusk_response_ended);
+  if (ex->res.err == 0 && !whole) ex->res.err = err;
+  ex->res.cut_err = err;
   dusk__server_ref(ex->server);
   end_contexts(ex, cause);
   if (ex->stage != DUSK__STAGE_HANDLING) ex->res.ended = true;

@@ -69,6 +69,7 @@ struct dusk_request {
   bool in_trailer : 1;
   bool expects_else : 1; /* 417 */
   bool timed : 1;        /* `timeout` is registered */
+  bool has_line : 1;     /* method and target may be told */
   int version_minor;
 };
 
@@ -90,7 +91,8 @@ struct dusk_response {
   dusk_drained_cb drained_cb;
   void *drained_arg;
   dusk__framing_t framing;
-  int err;
+  int err;     /* why it is not whole */
+  int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
   bool close : 1;       /* the connection ends with this response */
   bool header_sent : 1; /* composed, at least */

@@ -19,16 +19,13 @@ static uint32_t offset(const dusk__exchange_t *ex, const char *at) {
   return (uint32_t)(at - (ex->buffer + ex->start));
 }
 
-/* Extends a part that came in pieces, or begins it. */
-static void note(uint32_t *start, uint32_t *len, uint32_t at, size_t more) {
+/* Begins a part, or extends one that comes in pieces. False when a piece does
+ * not follow the last one. */
+static bool note(uint32_t *start, uint32_t *len, uint32_t at, size_t more) {
   if (*len == 0) *start = at;
-  *len = at - *start + (uint32_t)more;
-}
-
-static int on_url(llhttp_t *parser, const char *at, size_t len) {
-  dusk__exchange_t *ex = exchange(parser);
-  note(&ex->req.target, &ex->req.target_len, offset(ex, at), len);
-  return 0;
+  if (*start + *len != at) return false;
+  *len += (uint32_t)more;
+  return true;
 }
 
 /* `refusal` is for a header, `failure` for what follows it. */
@@ -38,6 +35,12 @@ static int fail(dusk__exchange_t *ex, int refusal, int failure) {
   else
     ex->req.failure = failure;
   return -1;
+}
+
+static int on_url(llhttp_t *parser, const char *at, size_t len) {
+  dusk__exchange_t *ex = exchange(parser);
+  if (note(&ex->req.target, &ex->req.target_len, offset(ex, at), len)) return 0;
+  return fail(ex, 400, 0);
 }
 
 static bool grow_fields(dusk_request_t *req) {
@@ -73,8 +76,8 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len) {
   dusk__exchange_t *ex = exchange(parser);
   if (ex->req.field_count == 0) return fail(ex, 400, DUSK_EBADBODY);
   dusk__field_t *field = &ex->req.fields[ex->req.field_count - 1];
-  note(&field->value, &field->value_len, offset(ex, at), len);
-  return 0;
+  if (note(&field->value, &field->value_len, offset(ex, at), len)) return 0;
+  return fail(ex, 400, DUSK_EBADBODY); /* folded: RFC 9112, 5.2 */
 }
 
 static int on_headers_complete(llhttp_t *parser) {

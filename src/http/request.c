@@ -20,11 +20,11 @@ static const char *at(const dusk_request_t *req, uint32_t offset) {
 }
 
 const char *dusk_request_method(const dusk_request_t *req) {
-  return at(req, 0);
+  return req->has_line ? at(req, 0) : "";
 }
 
 const char *dusk_request_target(const dusk_request_t *req) {
-  return at(req, req->target);
+  return req->has_line ? at(req, req->target) : "";
 }
 
 /* Behind the authority of an absolute target, or its begin. */

@@ -417,7 +417,9 @@ void dusk__response_refuse(dusk__exchange_t *ex, int status) {
                      dusk__status_phrase(status));
   int err = append_text_type(res);
   if (err == 0) err = put_header(ex, (uint64_t)len);
-  if (err == 0 && !ex->req.is_head)
+  if (err == 0 && !ex->req.is_head) {
     dusk__output_bytes(ex->conn, body, (size_t)len);
+    res->body_bytes = (uint64_t)len;
+  }
   /* Without memory for a reply the connection just closes. */
 }

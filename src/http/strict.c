@@ -106,6 +106,7 @@ static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
   else if (memcmp(line + target_end + 6, "1.0", 3) != 0)
     return 505;
   line[method] = line[target_end] = '\0';
+  req->has_line = true;
   req->is_head = strcmp(line, "HEAD") == 0;
   *ret_end = target_end + 11;
   return is_target(line, line + req->target) ? 0 : 400;

@@ -20,11 +20,10 @@ void loopback_open(loopback_t *lb, const dusk_server_config_t *config) {
   assert_int_equal(uv_loop_init(&lb->loop), 0);
   assert_int_equal(dusk_context_attach(&lb->loop, &lb->root), 0);
   assert_int_equal(dusk_server_new(lb->root, config, &lb->server), 0);
-  assert_int_equal(
-      dusk_server_serve(lb->server, "127.0.0.1:0", on_served, lb), 0);
-  assert_int_equal(dusk_server_address(lb->server, 0, lb->address,
-                                       sizeof(lb->address)),
+  assert_int_equal(dusk_server_serve(lb->server, "127.0.0.1:0", on_served, lb),
                    0);
+  assert_int_equal(
+      dusk_server_address(lb->server, 0, lb->address, sizeof(lb->address)), 0);
 }
 
 static void on_shutdown(dusk_server_t *server, int status, void *arg) {
@@ -34,10 +33,9 @@ static void on_shutdown(dusk_server_t *server, int status, void *arg) {
 
 void loopback_shutdown(loopback_t *lb, uint64_t bound_ms) {
   dusk_context_t *bound;
-  assert_int_equal(
-      dusk_context_with_timeout(lb->root, bound_ms, NULL, &bound), 0);
-  assert_int_equal(
-      dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
+  assert_int_equal(dusk_context_with_timeout(lb->root, bound_ms, NULL, &bound),
+                   0);
+  assert_int_equal(dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
   dusk_context_unref(bound);
   while (lb->shutdown_status == 1)
     uv_run(&lb->loop, UV_RUN_ONCE);
@@ -62,8 +60,7 @@ int loopback_connect(loopback_t *lb) {
   addr.sin_port = htons((uint16_t)atoi(strrchr(lb->address, ':') + 1));
   int client = socket(AF_INET, SOCK_STREAM, 0);
   assert_true(client >= 0);
-  assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)),
-                   0);
+  assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), 0);
   assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
   return client;
 }

@@ -257,8 +257,7 @@ static void a_later_bound_brings_the_end_nearer(void **state) {
   loopback_run_until(&lb, &held.called);
   dusk_context_t *far = cancellable(&lb);
   int status = 1;
-  assert_int_equal(dusk_server_shutdown(lb.server, far, on_status, &status),
-                   0);
+  assert_int_equal(dusk_server_shutdown(lb.server, far, on_status, &status), 0);
   loopback_shutdown(&lb, 100);
   assert_int_equal(lb.shutdown_status, UV_ETIMEDOUT);
   run_until_told(&lb, &status);
@@ -393,8 +392,7 @@ static void draining_context_tells_requests(void **state) {
   dusk_context_t *ctx = dusk_request_context(held.req);
   assert_int_equal(dusk_context_err(draining), 0);
   dusk_context_t *bound;
-  assert_int_equal(
-      dusk_context_with_timeout(lb.root, 5000, NULL, &bound), 0);
+  assert_int_equal(dusk_context_with_timeout(lb.root, 5000, NULL, &bound), 0);
   int status = 1;
   assert_int_equal(dusk_server_shutdown(lb.server, bound, on_status, &status),
                    0);

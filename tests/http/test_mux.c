@@ -42,7 +42,8 @@ static void expect(fixture_t *f, const char *line, const char *part) {
   int client = loopback_connect(&f->lb);
   loopback_send(client, request);
   loopback_receive(&f->lb, client, answer, sizeof(answer), NULL);
-  if (!strstr(answer, part)) fail_msg("%s: no \"%s\" in %s", line, part, answer);
+  if (!strstr(answer, part))
+    fail_msg("%s: no \"%s\" in %s", line, part, answer);
   close(client);
 }
 
@@ -110,8 +111,7 @@ static void bad_patterns_are_errors(void **state) {
   assert_int_equal(dusk_mux_handle(mux, "/", NULL, NULL), UV_EINVAL);
   assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL), 0);
   assert_int_equal(dusk_mux_handle(mux, "/", answer_name, NULL), 0);
-  assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL),
-                   UV_EEXIST);
+  assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL), UV_EEXIST);
   dusk_mux_free(mux);
   dusk_mux_free(NULL);
 }

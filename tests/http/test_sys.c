@@ -72,9 +72,8 @@ static void check_refusal(int family) {
   assert_int_equal(send(before, "x", 1, 0), 1);
   char byte;
   assert_int_equal(recv(peer, &byte, 1, 0), 1);
-  assert_int_equal(dusk__sys_half_open(
-                       ntohs(((struct sockaddr_in *)&addr)->sin_port)),
-                   0);
+  assert_int_equal(
+      dusk__sys_half_open(ntohs(((struct sockaddr_in *)&addr)->sin_port)), 0);
   close(peer);
   close(after);
   close(before);

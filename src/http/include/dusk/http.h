@@ -79,9 +79,10 @@ typedef struct dusk_server_config {
                              * running requests are cancelled; at most half
                              * of the bound */
 
-  /* Called once for each request that a handler got, when the response has been
-   * handed to the kernel (or to the write of a pipelined batch) or was given
-   * up; the request may still be read. NULL: nobody. */
+  /* Called once a request, also for one that was refused before a handler got
+   * it (whose method and target are "" if its request line can't be told), when
+   * the response has been handed to the kernel, or to the one write of a
+   * pipelined batch, or was given up. The request may still be read. */
   dusk_request_end_cb on_request_end;
   void *on_request_end_arg;
 } dusk_server_config_t;
@@ -300,7 +301,8 @@ DUSK_EXTERN void *dusk_request_data(const dusk_request_t *req);
  * UV_ETIMEDOUT, UV_ECONNRESET (the client left), UV_ECANCELED (we cut it).
  * After the first three the handler may still answer: its status is then 413,
  * 400 or 408 by default; if it has not ended the response when the callback
- * returns, nor sent its header, the server sends that reply itself. */
+ * returns, nor sent its header, the server sends that reply itself. The handler
+ * must end the response all the same, to release it. */
 typedef void (*dusk_body_cb)(dusk_request_t *req, ssize_t nread,
                              const char *data, void *arg);
 

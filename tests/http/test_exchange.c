@@ -1,0 +1,697 @@
+/* What a handler can ask of a request and do with a response. */
+#include "loopback.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Keeps request and response for the test to look at. */
+typedef struct held {
+  dusk_response_t *res;
+  dusk_request_t *req;
+  int called;
+} held_t;
+
+static void hold(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  held_t *held = arg;
+  held->res = res;
+  held->req = req;
+  held->called++;
+}
+
+/* A server whose handler holds, and a client that has sent `request` to it. */
+static int open_held(loopback_t *lb, held_t *held, dusk_server_config_t config,
+                     const char *request) {
+  memset(held, 0, sizeof(*held));
+  config.handler = hold;
+  config.handler_arg = held;
+  loopback_open(lb, &config);
+  int client = loopback_connect(lb);
+  loopback_send(client, request);
+  loopback_run_until(lb, &held->called);
+  return client;
+}
+
+static void close_held(loopback_t *lb, int client) {
+  close(client);
+  loopback_close(lb, 5000);
+}
+
+#define DEFAULTS ((dusk_server_config_t){0})
+#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+/* -- Request --------------------------------------------------------------- */
+
+static void parts_of_a_request(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS,
+                         "GET /a%20b/c?x=1%2B1&y=a+b&z&bad=%zz HTTP/1.1\r\n"
+                         "Host: example.org:80\r\nA: one\r\n"
+                         "B:  spaced \t\r\na: two\r\nEmpty:\r\n\r\n");
+  dusk_request_t *req = held.req;
+  assert_string_equal(dusk_request_method(req), "GET");
+  assert_string_equal(dusk_request_target(req),
+                      "/a%20b/c?x=1%2B1&y=a+b&z&bad=%zz");
+  assert_string_equal(dusk_request_path(req), "/a%20b/c");
+  assert_string_equal(dusk_request_query(req), "x=1%2B1&y=a+b&z&bad=%zz");
+  assert_string_equal(dusk_request_host(req), "example.org:80");
+  assert_int_equal(dusk_request_version_minor(req), 1);
+  assert_int_equal(dusk_request_content_length(req), 0);
+  assert_string_equal(dusk_request_header(req, "a"), "one");
+  assert_string_equal(dusk_request_header(req, "b"), "spaced"); /* SRV-166 */
+  assert_string_equal(dusk_request_header(req, "EMPTY"), "");
+  assert_null(dusk_request_header(req, "none"));
+  const char *name, *value;
+  assert_true(dusk_request_header_at(req, 3, &name, &value)); /* SRV-168 */
+  assert_string_equal(name, "a");
+  assert_string_equal(value, "two");
+  assert_false(dusk_request_header_at(req, 5, &name, &value));
+  char buf[16];
+  assert_int_equal(dusk_request_query_value(req, "x", buf, sizeof(buf)), 3);
+  assert_string_equal(buf, "1+1");
+  assert_int_equal(dusk_request_query_value(req, "y", buf, sizeof(buf)), 3);
+  assert_string_equal(buf, "a b");
+  assert_int_equal(dusk_request_query_value(req, "z", buf, sizeof(buf)), 0);
+  assert_int_equal(dusk_request_query_value(req, "bad", buf, sizeof(buf)),
+                   UV_EINVAL);
+  assert_int_equal(dusk_request_query_value(req, "w", buf, sizeof(buf)),
+                   UV_ENOENT);
+  assert_int_equal(dusk_request_query_value(req, "x", buf, 3), UV_ENOBUFS);
+  assert_int_equal(strncmp(dusk_request_peer(req), "127.0.0.1:", 10), 0);
+  dusk_request_set_data(req, buf);
+  assert_ptr_equal(dusk_request_data(req), buf);
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void srv_157_absolute_target(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS,
+                         "GET http://o.org:1?q=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+  assert_string_equal(dusk_request_path(held.req), "/");
+  assert_string_equal(dusk_request_query(held.req), "q=1");
+  assert_string_equal(dusk_request_host(held.req), "o.org:1");
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void percent_decoding(void **state) {
+  (void)state;
+  char buf[8];
+  assert_int_equal(dusk_percent_decode("a%2Fb+", buf, sizeof(buf)), 4);
+  assert_string_equal(buf, "a/b+");
+  assert_int_equal(dusk_percent_decode("%4", buf, sizeof(buf)), UV_EINVAL);
+  assert_int_equal(dusk_percent_decode("%", buf, sizeof(buf)), UV_EINVAL);
+  assert_int_equal(dusk_percent_decode("%00", buf, sizeof(buf)), UV_EINVAL);
+  assert_int_equal(dusk_percent_decode("12345678", buf, sizeof(buf)),
+                   UV_ENOBUFS);
+  assert_int_equal(dusk_percent_decode("", buf, 0), UV_ENOBUFS);
+}
+
+/* -- Body ------------------------------------------------------------------ */
+
+typedef struct got {
+  char bytes[65536];
+  size_t len;
+  int end; /* 0: not yet */
+  dusk_response_t *res;
+  bool pause; /* after each piece */
+} got_t;
+
+static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
+                    void *arg) {
+  got_t *got = arg;
+  if (nread < 0) {
+    got->end = (int)nread;
+    return;
+  }
+  memcpy(got->bytes + got->len, data, (size_t)nread);
+  got->len += (size_t)nread;
+  if (got->pause) dusk_request_pause(req);
+}
+
+#define CHUNKED                                                                \
+  "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+static void srv_189_trailers(void **state) {
+  (void)state;
+  static got_t got;
+  memset(&got, 0, sizeof(got));
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  assert_int_equal(dusk_request_content_length(held.req), DUSK_OFF);
+  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
+  assert_int_equal(dusk_request_body(held.req, on_body, &got), UV_EALREADY);
+  /* In pieces, so that names and values are cut. */
+  static const char *const pieces[] = {"3\r\nab", "c\r\n0\r\nSu", "m: 1",
+                                       "23\r\n",  "Void:\r",      "\n\r\n"};
+  for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
+    assert_null(dusk_request_trailer(held.req, "Sum"));
+    loopback_send(client, pieces[i]);
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  }
+  loopback_run_until(&lb, &got.end);
+  assert_int_equal(got.end, UV_EOF);
+  assert_memory_equal(got.bytes, "abc", got.len);
+  assert_int_equal(got.len, 3);
+  assert_string_equal(dusk_request_trailer(held.req, "sum"), "123");
+  assert_string_equal(dusk_request_trailer(held.req, "void"), "");
+  assert_null(dusk_request_header(held.req, "sum"));
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void a_folded_trailer_is_refused(void **state) {
+  (void)state;
+  static got_t got;
+  memset(&got, 0, sizeof(got));
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
+  loopback_send(client, "0\r\nA: b\r\n c\r\n\r\n");
+  loopback_run_until(&lb, &got.end);
+  assert_int_equal(got.end, DUSK_EBADBODY);
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void pause_inside_the_callback_holds_at_once(void **state) {
+  (void)state;
+  static got_t got;
+  memset(&got, 0, sizeof(got));
+  got.pause = true;
+  loopback_t lb;
+  held_t held;
+  int client =
+      open_held(&lb, &held, DEFAULTS, CHUNKED "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
+  for (size_t len = 1; len <= 2; len++) {
+    for (int turn = 0; turn < 5; turn++)
+      uv_run(&lb.loop, UV_RUN_NOWAIT);
+    assert_int_equal(got.len, len);
+    assert_int_equal(got.end, 0);
+    dusk_request_resume(held.req);
+  }
+  loopback_run_until(&lb, &got.end);
+  assert_int_equal(got.end, UV_EOF);
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+typedef struct collected {
+  int status;
+  int called;
+  char text[64];
+} collected_t;
+
+static void on_collected(dusk_request_t *req, int status, const char *data,
+                         size_t len, void *arg) {
+  (void)req;
+  collected_t *collected = arg;
+  collected->status = status;
+  collected->called++;
+  assert_int_equal(strlen(data), len);
+  strcpy(collected->text, data);
+}
+
+static void collects_up_to_a_limit(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  collected_t collected = {0};
+  int client =
+      open_held(&lb, &held, DEFAULTS, CHUNKED "3\r\nabc\r\n2\r\nde\r\n");
+  assert_int_equal(dusk_request_collect(held.req, 5, on_collected, &collected),
+                   0);
+  assert_int_equal(collected.called, 0);
+  loopback_send(client, "0\r\n\r\n");
+  loopback_run_until(&lb, &collected.called);
+  assert_int_equal(collected.status, 0);
+  assert_string_equal(collected.text, "abcde");
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void srv_198_more_than_the_limit_is_413(void **state) {
+  (void)state;
+  static const char *const requests[] = {
+      CHUNKED "3\r\nabc\r\n3\r\ndef\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef"};
+  for (size_t i = 0; i < 2; i++) {
+    loopback_t lb;
+    held_t held;
+    collected_t collected = {0};
+    int client = open_held(&lb, &held, DEFAULTS, requests[i]);
+    assert_int_equal(
+        dusk_request_collect(held.req, 5, on_collected, &collected), 0);
+    loopback_run_until(&lb, &collected.called);
+    assert_int_equal(collected.status, DUSK_EBODYTOOLARGE);
+    char buf[512];
+    loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+    assert_non_null(strstr(buf, "HTTP/1.1 413 "));
+    assert_non_null(strstr(buf, "Connection: close\r\n"));
+    assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
+    close_held(&lb, client);
+  }
+}
+
+static void the_handler_may_answer_a_failure_itself(void **state) {
+  (void)state;
+  static got_t got;
+  memset(&got, 0, sizeof(got));
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  dusk_response_status(held.res, 422);
+  dusk_response_write(held.res, NULL, 0); /* the header */
+  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
+  loopback_send(client, "zz\r\n");
+  loopback_run_until(&lb, &got.end);
+  assert_int_equal(got.end, DUSK_EBADBODY);
+  assert_int_equal(dusk_response_end(held.res, "no", 2), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 422 "));
+  assert_non_null(strstr(buf, "\r\n\r\n2\r\nno\r\n0\r\n\r\n"));
+  close_held(&lb, client);
+}
+
+/* -- Response -------------------------------------------------------------- */
+
+static void bad_arguments_are_errors(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  dusk_response_t *res = held.res;
+  static const char *const bad[][2] = {
+      {"", "v"},
+      {"a b", "v"},
+      {"a:", "v"},
+      {"a", "x\r\nb: c"},
+      {"a", "\x7f"},
+      {"Content-Length", "-1"},
+      {"Content-Length", ""},
+      {"Content-Length", "99999999999999999999"},
+      {"Transfer-Encoding", "chunked"}};
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+    assert_int_equal(dusk_response_header(res, bad[i][0], bad[i][1]),
+                     UV_EINVAL);
+  assert_int_equal(dusk_response_header(res, NULL, "v"), UV_EINVAL);
+  assert_int_equal(dusk_response_status(res, 199), UV_EINVAL);
+  assert_int_equal(dusk_response_status(res, 1000), UV_EINVAL);
+  assert_int_equal(dusk_response_status(res, 299), 0);
+  assert_int_equal(dusk_response_header(res, "X", "caf\xc3\xa9"), 0);
+  assert_int_equal(dusk_response_write(res, "a", 1), 0);
+  assert_int_equal(dusk_response_header(res, "Y", "z"), UV_EALREADY);
+  assert_int_equal(dusk_response_status(res, 200), UV_EALREADY);
+  assert_int_equal(dusk_response_end(res, NULL, 0), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), "0\r\n\r\n");
+  /* SRV-231 */
+  assert_non_null(strstr(buf, "HTTP/1.1 299 status code 299\r\n"));
+  close_held(&lb, client);
+}
+
+static void a_header_that_is_too_long_is_an_error(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  char *value = malloc(40000);
+  memset(value, 'v', 39999);
+  value[39999] = '\0';
+  assert_int_equal(dusk_response_header(held.res, "A", value), UV_ENOBUFS);
+  free(value);
+  assert_int_equal(dusk_response_end(held.res, NULL, 0), 0);
+  close_held(&lb, client);
+}
+
+static void srv_243_more_than_declared(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  assert_int_equal(dusk_response_header(held.res, "Content-Length", "3"), 0);
+  assert_int_equal(dusk_response_write(held.res, "ab", 2), 0);
+  assert_int_equal(dusk_response_write(held.res, "cd", 2), DUSK_ELENGTH);
+  assert_int_equal(dusk_response_end(held.res, "c", 1), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\nabc");
+  assert_non_null(strstr(buf, "Content-Length: 3\r\n"));
+  close_held(&lb, client);
+}
+
+static void srv_244_less_than_declared_closes(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  assert_int_equal(dusk_response_header(held.res, "Content-Length", "3"), 0);
+  assert_int_equal(dusk_response_end(held.res, "ab", 2), DUSK_ELENGTH);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "\r\n\r\nab"));
+  close_held(&lb, client);
+}
+
+static void srv_261_no_body_with_204(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  assert_int_equal(dusk_response_status(held.res, 204), 0);
+  assert_int_equal(dusk_response_end(held.res, "x", 1), DUSK_ENOBODY);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\n");
+  assert_null(strstr(buf, "Content-Length"));
+  held.called = 0;
+  loopback_send(client, GET); /* the connection was kept: SRV-093 */
+  loopback_run_until(&lb, &held.called);
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+/* What a client got of a body that had no length and was given up. */
+static void srv_318_aborted_never_looks_complete(void **state) {
+  (void)state;
+  static const char *const requests[] = {GET, "GET / HTTP/1.0\r\n\r\n"};
+  for (size_t i = 0; i < 2; i++) {
+    loopback_t lb;
+    held_t held;
+    int client = open_held(&lb, &held, DEFAULTS, requests[i]);
+    assert_int_equal(dusk_response_write(held.res, "part", 4), 0);
+    char buf[512];
+    loopback_receive(&lb, client, buf, sizeof(buf), "part");
+    dusk_response_abort(held.res);
+    ssize_t got;
+    do {
+      uv_run(&lb.loop, UV_RUN_NOWAIT);
+      got = recv(client, buf, sizeof(buf), 0);
+    } while (got < 0 && errno == EAGAIN);
+    if (i == 0) /* no last chunk */
+      assert_int_equal(got, 0);
+    else
+      assert_true(got < 0 && errno == ECONNRESET);
+    close_held(&lb, client);
+  }
+}
+
+static void count_release(void *arg) {
+  ++*(int *)arg;
+}
+
+static void large_bodies_go_by_reference(void **state) {
+  (void)state;
+  enum { LEN = 8 << 20 };
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  char *body = malloc(LEN);
+  char *buf = malloc(LEN + 1024);
+  memset(body, 'b', LEN);
+  int released = 0;
+  assert_int_equal(
+      dusk_response_end_ref(held.res, body, LEN, count_release, &released), 0);
+  assert_int_equal(released, 0); /* more than a socket takes at once */
+  size_t len = 0;
+  char *header_end = NULL;
+  while (!header_end || len < (size_t)(header_end + 4 - buf) + LEN) {
+    uv_run(&lb.loop, UV_RUN_NOWAIT);
+    ssize_t got = recv(client, buf + len, LEN + 1023 - len, 0);
+    if (got > 0) len += (size_t)got;
+    buf[len] = '\0';
+    if (!header_end) header_end = strstr(buf, "\r\n\r\n");
+  }
+  assert_memory_equal(header_end + 4, body, LEN);
+  loopback_run_until(&lb, &released);
+  assert_int_equal(released, 1);
+  free(buf);
+  free(body);
+  close_held(&lb, client);
+}
+
+static void references_are_released_on_errors_too(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  dusk_server_close(lb.server);
+  int released = 0;
+  assert_int_equal(
+      dusk_response_write_ref(held.res, "x", 1, count_release, &released),
+      UV_ECANCELED);
+  assert_int_equal(released, 1);
+  assert_int_equal(
+      dusk_response_end_ref(held.res, "x", 1, count_release, &released),
+      UV_ECANCELED);
+  assert_int_equal(released, 2);
+  close(client);
+  loopback_finish(&lb);
+}
+
+static void on_drained(dusk_response_t *res, void *arg) {
+  (void)res;
+  ++*(int *)arg;
+}
+
+static void back_pressure_is_told(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  static char piece[1 << 16];
+  int behind;
+  do {
+    behind = dusk_response_write(held.res, piece, sizeof(piece));
+    assert_in_range(behind, 0, 1);
+  } while (!behind);
+  int drained = 0;
+  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained), 0);
+  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained),
+                   UV_EBUSY);
+  for (int turn = 0; turn < 10; turn++)
+    uv_run(&lb.loop, UV_RUN_NOWAIT);
+  assert_int_equal(drained, 0);
+  while (!drained) {
+    while (recv(client, piece, sizeof(piece), 0) > 0)
+      ;
+    uv_run(&lb.loop, UV_RUN_NOWAIT);
+  }
+  assert_int_equal(drained, 1);
+  /* With nothing on its way it is called at once, but not inside. */
+  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained), 0);
+  assert_int_equal(drained, 1);
+  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  assert_int_equal(drained, 2);
+  dusk_response_end(held.res, NULL, 0);
+  close_held(&lb, client);
+}
+
+static void srv_279_hijack(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS,
+                         "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
+                         "Connection: upgrade\r\n\r\nearly");
+  uv_os_sock_t fd;
+  char *early;
+  size_t early_len;
+  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  assert_int_equal(dusk_response_hijack(held.res, &fd, &early, &early_len), 0);
+  assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
+  assert_memory_equal(early, "early", early_len); /* SRV-282 */
+  assert_int_equal(early_len, 5);
+  free(early);
+  /* SRV-280: no longer known to shutdown, and usable after it. */
+  loopback_shutdown(&lb, 5000);
+  dusk_report_t report;
+  dusk_server_report(lb.server, &report);
+  assert_int_equal(report.conns_open, 0);
+  assert_int_equal(send(fd, "raw", 3, 0), 3);
+  char buf[16];
+  assert_int_equal(loopback_receive(&lb, client, buf, 4, "raw"), 3);
+  close(fd);
+  close(client);
+  dusk_context_unref(ctx);
+  loopback_finish(&lb);
+}
+
+/* -- Context --------------------------------------------------------------- */
+
+static void srv_301_context_ends_with_the_response(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  assert_int_equal(dusk_context_err(ctx), 0); /* SRV-300 */
+  dusk_response_end(held.res, NULL, 0);
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_response_ended);
+  dusk_context_unref(ctx);
+  close_held(&lb, client);
+}
+
+static void srv_302_context_ends_when_the_client_goes(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  dusk_context_t *ctx = dusk_request_context(held.req);
+  close(client);
+  while (dusk_context_err(ctx) == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
+  dusk_response_end(held.res, NULL, 0);
+  loopback_close(&lb, 5000);
+}
+
+static void srv_303_half_closed_is_still_answered(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held, DEFAULTS, GET);
+  dusk_context_t *ctx = dusk_request_context(held.req);
+  shutdown(client, SHUT_WR);
+  while (dusk_context_err(ctx) == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  assert_int_equal(dusk_response_text(held.res, 200, "still"), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "\r\n\r\nstill"));
+  close_held(&lb, client);
+}
+
+static void srv_307_base_ends_requests_not_the_server(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  memset(&held, 0, sizeof(held));
+  dusk_server_config_t config = {.handler = hold, .handler_arg = &held};
+  loopback_open(&lb, &config);
+  /* A second server on the same loop, with a base of its own. */
+  dusk_context_t *base;
+  assert_int_equal(dusk_context_with_cancel(lb.root, &base), 0);
+  config.base = base;
+  dusk_server_t *plain = lb.server;
+  assert_int_equal(dusk_server_new(lb.root, &config, &lb.server), 0);
+  assert_int_equal(dusk_server_serve(lb.server, "127.0.0.1:0", NULL, NULL), 0);
+  assert_int_equal(
+      dusk_server_address(lb.server, 0, lb.address, sizeof(lb.address)), 0);
+  dusk_server_unref(plain);
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET);
+  loopback_run_until(&lb, &held.called);
+  dusk_context_t *ctx = dusk_request_context(held.req);
+  dusk_context_cancel(base, NULL);
+  assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
+  assert_int_equal(dusk_response_end(held.res, "x", 1), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\nx");
+  dusk_context_unref(base);
+  close_held(&lb, client);
+}
+
+static void request_timeout_is_503(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = open_held(&lb, &held,
+                         (dusk_server_config_t){.request_timeout_ms = 50}, GET);
+  dusk_context_t *ctx = dusk_request_context(held.req);
+  assert_true(dusk_context_deadline(ctx) != DUSK_OFF);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 503 "));
+  assert_int_equal(dusk_context_err(ctx), UV_ETIMEDOUT);
+  assert_int_equal(dusk_response_end(held.res, "x", 1), UV_ECANCELED);
+  close_held(&lb, client);
+}
+
+/* -- Ends ------------------------------------------------------------------ */
+
+typedef struct ends {
+  int count;
+  dusk_request_end_t last;
+  char target[32];
+} ends_t;
+
+static void on_request_end(dusk_request_t *req, const dusk_request_end_t *end,
+                           void *arg) {
+  ends_t *ends = arg;
+  ends->count++;
+  ends->last = *end;
+  strcpy(ends->target, dusk_request_target(req));
+}
+
+static void ends_are_told_once(void **state) {
+  (void)state;
+  ends_t ends = {0};
+  loopback_t lb;
+  held_t held;
+  int client =
+      open_held(&lb, &held,
+                (dusk_server_config_t){.on_request_end = on_request_end,
+                                       .on_request_end_arg = &ends},
+                "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+  assert_int_equal(ends.count, 0);
+  dusk_response_status(held.res, 201);
+  dusk_response_end(held.res, "four", 4);
+  assert_int_equal(ends.count, 1);
+  assert_int_equal(ends.last.status, 201);
+  assert_int_equal(ends.last.body_bytes, 4);
+  assert_int_equal(ends.last.err, 0);
+  assert_string_equal(ends.target, "/x");
+  /* And one that is cut. */
+  held.called = 0;
+  loopback_send(client, GET);
+  loopback_run_until(&lb, &held.called);
+  dusk_server_close(lb.server);
+  assert_int_equal(ends.count, 1);
+  dusk_response_end(held.res, NULL, 0);
+  assert_int_equal(ends.count, 2);
+  assert_int_equal(ends.last.status, 0);
+  assert_int_equal(ends.last.err, UV_ECANCELED);
+  close(client);
+  loopback_finish(&lb);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(parts_of_a_request),
+      cmocka_unit_test(srv_157_absolute_target),
+      cmocka_unit_test(percent_decoding),
+      cmocka_unit_test(srv_189_trailers),
+      cmocka_unit_test(a_folded_trailer_is_refused),
+      cmocka_unit_test(pause_inside_the_callback_holds_at_once),
+      cmocka_unit_test(collects_up_to_a_limit),
+      cmocka_unit_test(srv_198_more_than_the_limit_is_413),
+      cmocka_unit_test(the_handler_may_answer_a_failure_itself),
+      cmocka_unit_test(bad_arguments_are_errors),
+      cmocka_unit_test(a_header_that_is_too_long_is_an_error),
+      cmocka_unit_test(srv_243_more_than_declared),
+      cmocka_unit_test(srv_244_less_than_declared_closes),
+      cmocka_unit_test(srv_261_no_body_with_204),
+      cmocka_unit_test(srv_318_aborted_never_looks_complete),
+      cmocka_unit_test(large_bodies_go_by_reference),
+      cmocka_unit_test(references_are_released_on_errors_too),
+      cmocka_unit_test(back_pressure_is_told),
+      cmocka_unit_test(srv_279_hijack),
+      cmocka_unit_test(srv_301_context_ends_with_the_response),
+      cmocka_unit_test(srv_302_context_ends_when_the_client_goes),
+      cmocka_unit_test(srv_303_half_closed_is_still_answered),
+      cmocka_unit_test(srv_307_base_ends_requests_not_the_server),
+      cmocka_unit_test(request_timeout_is_503),
+      cmocka_unit_test(ends_are_told_once),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -321,7 +321,10 @@ static bool step_header(dusk__conn_t *conn) {
   if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
   if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
     refusal = 400;
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) return false;
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) {
+    if (dusk__ex_make_room(ex)) return false;
+    refusal = 503; /* no memory for the rest of it */
+  }
   if (refusal)
     refuse(conn, refusal);
   else

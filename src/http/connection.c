@@ -19,6 +19,7 @@
 #include "parser.h"
 #include "response.h"
 #include "server.h"
+#include "sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +179,7 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
 
 /* Closes by a reset, so that a body without a length doesn't look whole. */
 static void reset(dusk__conn_t *conn) {
-  conn->ending = DUSK__CUT;
+  conn->ending = conn->peer_ended ? DUSK__GONE : DUSK__CUT;
   leave(conn);
   set_phase(conn, DUSK__CLOSED);
   if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
@@ -262,15 +263,6 @@ static bool begin_message(dusk__conn_t *conn) {
   return true;
 }
 
-static void parse(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  size_t before = ex->parsed;
-  dusk__parser_run(ex);
-  size_t consumed = ex->parsed - before;
-  conn->batch_bytes -=
-      consumed < conn->batch_bytes ? (uint32_t)consumed : conn->batch_bytes;
-}
-
 static void on_request_timeout(dusk_waiter_t *waiter) {
   dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
   dusk__exchange_t *ex = dusk__ex_of_request(req);
@@ -316,7 +308,7 @@ static void dispatch(dusk__conn_t *conn) {
 static bool step_header(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   if (ex->parsed == ex->filled && !conn->peer_ended) return false;
-  parse(conn);
+  dusk__parser_run(ex);
   int refusal = ex->refusal;
   if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
   if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
@@ -360,7 +352,7 @@ static bool step_finish(dusk__conn_t *conn) {
   if (ex->res.aborted && looks_whole)
     reset(conn);
   else if (ex->res.aborted)
-    part(conn, DUSK__CUT);
+    part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
   else
     part(conn, ex->res.refused ? DUSK__REFUSED : DUSK__ANSWERED);
   return false;
@@ -377,7 +369,7 @@ static bool step(dusk__conn_t *conn, bool may_begin) {
     return false;
   }
   if (dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
-    parse(conn);
+    dusk__parser_run(ex);
     if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
     return conn->ex == ex;
   }
@@ -398,9 +390,13 @@ static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
                         dusk__drain_patience_ms(conn->server, timeout_ms));
 }
 
+/* What the peer itself has taken: a large socket buffer hides for long that it
+ * takes slowly. */
 static uint32_t taken_bytes(const dusk__conn_t *conn) {
-  return conn->queued_ever - (uint32_t)uv_stream_get_write_queue_size(
-                                 (const uv_stream_t *)&conn->tcp);
+  size_t queued =
+      uv_stream_get_write_queue_size((const uv_stream_t *)&conn->tcp);
+  return conn->written - (uint32_t)queued -
+         (uint32_t)dusk__sys_unacknowledged(dusk__conn_fd(conn));
 }
 
 /* Sets a time-out that is renewed only when the peer has moved a byte. */

@@ -55,7 +55,7 @@ struct dusk__conn {
   uint64_t since_ms;    /* start of the phase, on the loop's clock */
   uint64_t deadline_ms; /* of `wait` */
   size_t queued_bytes;  /* in libuv's queue, not yet taken by the kernel */
-  uint32_t queued_ever; /* their sum, modulo 2^32: tells progress from growth */
+  uint32_t written;     /* all ever, modulo 2^32 */
   uint32_t progress;    /* of it taken when the write's time-out last looked */
   uint32_t batch_bytes; /* of the drain's batch, not yet parsed */
   unsigned phase : 3;

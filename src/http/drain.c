@@ -50,6 +50,7 @@ static void on_seal_timer(uv_timer_t *timer);
 void dusk__drain_init(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
   dusk__list_init(&drain->shutdowns);
+  dusk__list_init(&drain->hooks);
   drain->deadline_ns = DUSK_OFF;
   /* Always 0, both. */
   uv_timer_init(server->loop, &drain->seal_timer);
@@ -94,16 +95,30 @@ static void look(dusk__conn_t *conn) {
   conn->batch_bytes = waiting < UINT32_MAX ? (uint32_t)waiting : UINT32_MAX;
 }
 
+/* What of that belongs to the body of the request that is being answered. A
+ * chunked one's end isn't known: all of it may. */
+static uint64_t own_bytes(const dusk__conn_t *conn) {
+  const dusk_request_t *req = &conn->ex->req;
+  if (req->complete) return 0;
+  if (req->content_length == DUSK_OFF) return DUSK_OFF;
+  return req->content_length - req->body_received;
+}
+
 bool dusk__drain_is_last(dusk__conn_t *conn) {
   switch (conn->server->drain.phase) {
   case DUSK_SERVING:
     return false;
   case DUSK_LAME_DUCK: /* may be taken back: each response looks anew */
-    return bytes_waiting(conn) == 0;
+    return bytes_waiting(conn) <= own_bytes(conn);
   default:
     if (!conn->looked) look(conn);
-    return conn->batch_bytes == 0;
+    return conn->batch_bytes <= own_bytes(conn);
   }
+}
+
+void dusk__drain_consumed(dusk__conn_t *conn, size_t bytes) {
+  conn->batch_bytes -=
+      bytes < conn->batch_bytes ? (uint32_t)bytes : conn->batch_bytes;
 }
 
 /* -- Sealing --------------------------------------------------------------- */
@@ -204,7 +219,8 @@ static void begin(dusk_server_t *server) {
 
 static void begin_draining(dusk_server_t *server) {
   begin(server);
-  server->drain.hooks_due = true;
+  /* One that is registered from now on is too late. */
+  dusk__list_move(&server->drain.hooks, &server->hooks);
   for_each_conn(server, DUSK__ACTIVE, look);
   for_each_conn(server, DUSK__NEW, dusk__conn_hurry);
   for_each_conn(server, DUSK__IDLE, dusk__conn_hurry);
@@ -378,11 +394,9 @@ static void tell_listeners(dusk_server_t *server) {
 }
 
 static void run_hooks(dusk_server_t *server) {
-  server->drain.hooks_due = false;
-  dusk__link_t hooks;
-  dusk__list_move(&hooks, &server->hooks); /* one that comes now is too late */
-  while (!dusk__list_empty(&hooks)) {
-    dusk__hook_t *hook = DUSK__OWNER(hooks.next, dusk__hook_t, link);
+  dusk__link_t *hooks = &server->drain.hooks;
+  while (!dusk__list_empty(hooks)) {
+    dusk__hook_t *hook = DUSK__OWNER(hooks->next, dusk__hook_t, link);
     dusk__list_remove(&hook->link);
     hook->cb(server, hook->arg);
     free(hook);
@@ -392,6 +406,7 @@ static void run_hooks(dusk_server_t *server) {
 static void finish(dusk_server_t *server) {
   server->drain.phase = DUSK_CLOSED;
   server->drain.ended_ns = uv_hrtime();
+  if (server->drain.status == 0) server->drain.status = server->drain.close_err;
   for_each_conn(server, DUSK__LINGERING, cut_conn);
   dusk_context_cancel(server->ctx, &dusk_server_closed);
 }
@@ -410,7 +425,7 @@ static void call_back(dusk_server_t *server) {
 
 void dusk__drain_on_turn(dusk_server_t *server) {
   tell_listeners(server);
-  if (server->drain.hooks_due && server->drain.sealed_ns) run_hooks(server);
+  if (server->drain.sealed_ns) run_hooks(server);
   if (is_over(server)) finish(server);
   if (server->drain.phase != DUSK_CLOSED) return;
   call_back(server);
@@ -447,7 +462,7 @@ int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
 void dusk_server_close(dusk_server_t *server) {
   if (server == NULL || server->drain.phase == DUSK_CLOSED) return;
   if (server->drain.phase < DUSK_DRAINING) begin(server);
-  server->drain.hooks_due = false;
+  dusk__server_free_hooks(&server->drain.hooks);
   cut(server, UV_ECANCELED, &dusk_server_closed);
 }
 

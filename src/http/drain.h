@@ -15,11 +15,12 @@ typedef struct dusk__drain {
   uint64_t ended_ns;
   uint64_t held_until_ns; /* accepting blindly; 0: not blindly */
   int status;
-  bool hooks_due : 1; /* a shutdown, not a close, has begun */
+  dusk__link_t hooks; /* due when the listeners have closed */
   bool cancelled : 1; /* the hard cancel has come */
   bool blindly : 1;
   char oldest[128]; /* of what was cancelled or cut */
   uint64_t oldest_ms;
+  int close_err; /* of a listener */
 
   /* Since the drain began; before that, they count from the start. */
   uint64_t conns_open;
@@ -39,6 +40,8 @@ void dusk__drain_init(dusk_server_t *server);
 /* Whether a response whose header is written now must be the connection's
  * last. */
 bool dusk__drain_is_last(dusk__conn_t *conn);
+/* So many bytes of the connection's input have been parsed. */
+void dusk__drain_consumed(dusk__conn_t *conn, size_t bytes);
 
 /* Whether a drain waits for it: not for one that was half-closed without a
  * request of its own, and not for one that is over. */

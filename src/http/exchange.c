@@ -140,7 +140,8 @@ int dusk__ex_header_too_large(const dusk__exchange_t *ex) {
   uint64_t limit = ex->server->config.max_header_bytes;
   size_t len = ex->filled - ex->start;
   if (len <= limit) return 0;
-  bool has_request_line = memchr(ex->buffer + ex->start, '\n', len) != NULL;
+  bool has_request_line =
+      memchr(ex->buffer + ex->start, '\n', (size_t)limit) != NULL;
   return has_request_line ? 431 : 414;
 }
 

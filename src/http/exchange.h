@@ -44,6 +44,7 @@ struct dusk_request {
   dusk__body_t body;
   uint64_t body_received;
   uint64_t body_dropped;
+  uint64_t body_consumed;  /* with its framing */
   uint64_t content_length; /* DUSK_OFF: chunked */
   dusk_body_cb body_cb;
   void *body_arg;

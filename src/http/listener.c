@@ -262,7 +262,7 @@ static void remove_stale(const struct sockaddr_un *addr) {
 static int open_unix(dusk__listener_t *listener, const char *path) {
   struct sockaddr_un addr = {.sun_family = AF_UNIX};
   if (*path == '\0' || strlen(path) >= sizeof(addr.sun_path)) return UV_EINVAL;
-  strcpy(addr.sun_path, path);
+  memcpy(addr.sun_path, path, strlen(path) + 1);
   remove_stale(&addr);
   int fd;
   int err = new_socket(AF_UNIX, &fd);
@@ -376,7 +376,8 @@ void dusk__listener_close(dusk__listener_t *listener) {
   uv_close((uv_handle_t *)&listener->poll, on_closed);
   uv_close((uv_handle_t *)&listener->retry, on_closed);
   if (listener->kind == DUSK__UNIX) remove_file(listener);
-  close(listener->fd);
+  if (close(listener->fd) && errno != EINTR)
+    listener->server->drain.close_err = uv_translate_sys_error(errno);
   listener->fd = -1;
   listener->server->listening--;
   dusk__drain_check(listener->server);

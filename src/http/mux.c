@@ -5,6 +5,7 @@
 
 #include <dusk/http.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,9 +141,7 @@ static const route_t *prefer_exact(const dusk_mux_t *mux, size_t i,
 
 static void add_allowed(char *allow, size_t size, const char *method) {
   size_t len = strlen(allow);
-  const char *between = len ? ", " : "";
-  if (len + strlen(between) + strlen(method) + 1 > size) return;
-  strcat(strcat(allow, between), method);
+  snprintf(allow + len, size - len, "%s%s", len ? ", " : "", method);
 }
 
 static void answer_405(dusk_response_t *res, const char *allow) {

@@ -55,7 +55,7 @@ static int queue(dusk__conn_t *conn, const char *data, size_t len,
     return err;
   }
   conn->queued_bytes += len;
-  conn->queued_ever += (uint32_t)len;
+  conn->written += (uint32_t)len;
   return 0;
 }
 
@@ -64,6 +64,7 @@ static ssize_t try_write(dusk__conn_t *conn, const uv_buf_t bufs[],
                          unsigned count) {
   if (conn->queued_bytes > 0) return 0;
   int sent = uv_try_write((uv_stream_t *)&conn->tcp, bufs, count);
+  if (sent > 0) conn->written += (uint32_t)sent;
   return sent == UV_EAGAIN ? 0 : sent;
 }
 

@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { MAX_DROPPED_BYTES = 262144 };
+enum {
+  MAX_DROPPED_BYTES = 262144,
+  MAX_FRAMING_BYTES = 16384, /* of chunks, beyond what is allowed a byte */
+  FRAMING_BYTES_A_BYTE = 18, /* as in Go: 16 a chunk, and twice the data */
+};
 
 static dusk__exchange_t *exchange(llhttp_t *parser) {
   return parser->data;
@@ -109,10 +113,20 @@ static int on_chunk_complete(llhttp_t *parser) {
   return exchange(parser)->req.body == DUSK__BODY_PAUSED ? HPE_PAUSED : 0;
 }
 
+/* Everything before `to` has been parsed, and is no longer waiting. */
+static void consume(dusk__exchange_t *ex, const char *to) {
+  size_t parsed = (size_t)(to - ex->buffer);
+  size_t consumed = parsed - ex->parsed;
+  ex->parsed = parsed;
+  if (ex->stage == DUSK__STAGE_HANDLING) ex->req.body_consumed += consumed;
+  if (ex->conn) dusk__drain_consumed(ex->conn, consumed);
+}
+
 static int on_body(llhttp_t *parser, const char *at, size_t len) {
   dusk__exchange_t *ex = exchange(parser);
   dusk_request_t *req = &ex->req;
   req->body_received += len;
+  consume(ex, at + len);
   if (req->body_received > ex->server->config.max_body_bytes)
     return fail(ex, 0, DUSK_EBODYTOOLARGE);
   if (req->body == DUSK__BODY_FLOWING || req->body == DUSK__BODY_PAUSED) {
@@ -159,9 +173,20 @@ static int refusal_of(const dusk__exchange_t *ex, llhttp_errno_t err) {
     return dusk__strict_bad_version(line, len);
   case HPE_INVALID_TRANSFER_ENCODING:
     return 501;
+  case HPE_INVALID_CONSTANT: /* also RTSP's methods in HTTP */
+    return dusk__strict_is_http(line, len) ? 501 : 400;
   default:
     return 400;
   }
+}
+
+/* Endless chunk extensions would be a body that never gets larger. */
+static void limit_framing(dusk__exchange_t *ex) {
+  dusk_request_t *req = &ex->req;
+  uint64_t framing = req->body_consumed - req->body_received;
+  if (framing > MAX_FRAMING_BYTES + FRAMING_BYTES_A_BYTE * req->body_received &&
+      req->failure == 0)
+    req->failure = DUSK_EBADBODY;
 }
 
 void dusk__parser_run(dusk__exchange_t *ex) {
@@ -170,12 +195,10 @@ void dusk__parser_run(dusk__exchange_t *ex) {
   llhttp_errno_t err =
       llhttp_execute(&ex->parser, from, ex->filled - ex->parsed);
   ex->parsing = false;
-  if (err == HPE_OK) {
-    ex->parsed = ex->filled;
-    return;
-  }
-  const char *to = llhttp_get_error_pos(&ex->parser);
-  ex->parsed = to ? (size_t)(to - ex->buffer) : ex->filled;
+  const char *to = err == HPE_OK ? NULL : llhttp_get_error_pos(&ex->parser);
+  consume(ex, to ? to : ex->buffer + ex->filled);
+  if (ex->stage == DUSK__STAGE_HANDLING) limit_framing(ex);
+  if (err == HPE_OK) return;
   if (err == HPE_PAUSED) {
     llhttp_resume(&ex->parser);
   } else if (ex->stage == DUSK__STAGE_HANDLING) {

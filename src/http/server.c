@@ -85,12 +85,16 @@ const char *dusk__server_date(dusk_server_t *server, size_t *ret_len) {
 
 /* -- Memory ---------------------------------------------------------------- */
 
-static void free_server(dusk_server_t *server) {
-  while (!dusk__list_empty(&server->hooks)) {
-    dusk__link_t *link = server->hooks.next;
+void dusk__server_free_hooks(dusk__link_t *hooks) {
+  while (!dusk__list_empty(hooks)) {
+    dusk__link_t *link = hooks->next;
     dusk__list_remove(link);
     free(DUSK__OWNER(link, dusk__hook_t, link));
   }
+}
+
+static void free_server(dusk_server_t *server) {
+  dusk__server_free_hooks(&server->hooks);
   dusk__listeners_free(server);
   dusk__ex_free(server->next_input);
   while (server->spares) {
@@ -246,8 +250,9 @@ int dusk_server_address(const dusk_server_t *server, size_t index, char *buf,
   if (link == &server->listeners) return UV_ENOENT;
   const char *address =
       DUSK__OWNER(link, const dusk__listener_t, link)->address;
-  if (strlen(address) >= size) return UV_ENOBUFS;
-  strcpy(buf, address);
+  size_t len = strlen(address);
+  if (len >= size) return UV_ENOBUFS;
+  memcpy(buf, address, len + 1);
   return 0;
 }
 

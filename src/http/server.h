@@ -63,6 +63,8 @@ static inline uint64_t dusk__now_ms(const dusk_server_t *server) {
 void dusk__server_at_turn(dusk_server_t *server);
 void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex);
 
+void dusk__server_free_hooks(dusk__link_t *hooks);
+
 /* The `Date` line, made anew once a second. */
 const char *dusk__server_date(dusk_server_t *server, size_t *ret_len);
 

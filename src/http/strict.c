@@ -28,6 +28,14 @@ int dusk__strict_bad_method(const char *line, size_t len) {
   return method > 0 && (method == len || line[method] == ' ') ? 501 : 400;
 }
 
+bool dusk__strict_is_http(const char *line, size_t len) {
+  const char *end = line + len;
+  const char *target = memchr(line, ' ', len);
+  if (target++ == NULL) return false;
+  const char *version = memchr(target, ' ', (size_t)(end - target));
+  return version && end - version > 5 && memcmp(version, " HTTP/", 6) == 0;
+}
+
 /* A version as it should be, "HTTP/d.d" and the line's end. */
 static bool is_version(const char *text, size_t len) {
   return len >= 8 && memcmp(text, "HTTP/", 5) == 0 && is_digit(text[5]) &&
@@ -40,7 +48,10 @@ int dusk__strict_bad_version(const char *line, size_t len) {
   const char *version = memrchr(line, ' ', (size_t)(end - line));
   if (version == NULL) return 400;
   version++;
-  return is_version(version, (size_t)(end - version)) ? 505 : 400;
+  if (!is_version(version, (size_t)(end - version))) return 400;
+  /* A good version is refused for what follows it, a bare CR. */
+  bool is_known = version[5] == '1' && (version[7] == '0' || version[7] == '1');
+  return is_known ? 400 : 505;
 }
 
 static bool is_host(const char *host) {

@@ -17,4 +17,8 @@ int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first);
 int dusk__strict_bad_method(const char *line, size_t len);
 int dusk__strict_bad_version(const char *line, size_t len);
 
+/* Whether a request line has come as far as HTTP's version: its method is then
+ * one of another protocol's. */
+bool dusk__strict_is_http(const char *line, size_t len);
+
 #endif

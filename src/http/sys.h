@@ -3,6 +3,7 @@
 #ifndef DUSK_HTTP_SYS_H
 #define DUSK_HTTP_SYS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Lets the listening TCP socket `fd` drop every fresh SYN: handshakes under
@@ -16,5 +17,9 @@ int dusk__sys_half_open(uint16_t port);
 
 /* The round-trip time of a TCP connection in ms, rounded up; 0 if unknown. */
 uint64_t dusk__sys_round_trip_ms(int fd);
+
+/* How many bytes of what was written to a connected socket its peer has not
+ * acknowledged; 0 if unknown. */
+size_t dusk__sys_unacknowledged(int fd);
 
 #endif

@@ -6,9 +6,11 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -94,4 +96,10 @@ uint64_t dusk__sys_round_trip_ms(int fd) {
   memset(&info, 0, sizeof(info));
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len)) return 0;
   return (info.tcpi_rtt + 999) / 1000;
+}
+
+size_t dusk__sys_unacknowledged(int fd) {
+  int bytes = 0;
+  if (ioctl(fd, SIOCOUTQ, &bytes) || bytes < 0) return 0;
+  return (size_t)bytes;
 }

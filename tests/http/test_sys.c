@@ -23,6 +23,7 @@
 int portable_refuse_handshakes(int fd);
 int portable_half_open(uint16_t port);
 uint64_t portable_round_trip_ms(int fd);
+size_t portable_unacknowledged(int fd);
 
 static int listening(int family, struct sockaddr_storage *addr,
                      socklen_t *len) {
@@ -109,6 +110,7 @@ static void tells_errors_and_the_unknown(void **state) {
   (void)state;
   assert_true(dusk__sys_refuse_handshakes(-1) < 0);
   assert_int_equal(dusk__sys_round_trip_ms(-1), 0);
+  assert_int_equal(dusk__sys_unacknowledged(-1), 0);
 }
 
 static void portable_twin_knows_no_means(void **state) {
@@ -116,6 +118,7 @@ static void portable_twin_knows_no_means(void **state) {
   assert_int_equal(portable_refuse_handshakes(0), UV_ENOTSUP);
   assert_int_equal(portable_half_open(80), UV_ENOTSUP);
   assert_int_equal(portable_round_trip_ms(0), 0);
+  assert_int_equal(portable_unacknowledged(0), 0);
 }
 
 int main(void) {

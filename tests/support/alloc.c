@@ -15,7 +15,8 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *block, size_t size);
 void __wrap_free(void *block);
 
-static atomic_size_t live;char *__wrap_strdup(const char *text);
+static atomic_size_t live;
+char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t max);
 
 static atomic_size_t count;

@@ -171,8 +171,8 @@ static int refusal_of(const dusk__exchange_t *ex, llhttp_errno_t err) {
   case HPE_INVALID_VERSION:
   case HPE_PAUSED_H2_UPGRADE:
     return dusk__strict_bad_version(line, len);
-  case HPE_INVALID_TRANSFER_ENCODING:
-    return 501;
+  case HPE_INVALID_TRANSFER_ENCODING: /* also one beside a Content-Length */
+    return ex->parser.flags & F_CONTENT_LENGTH ? 400 : 501;
   case HPE_INVALID_CONSTANT: /* also RTSP's methods in HTTP */
     return dusk__strict_is_http(line, len) ? 501 : 400;
   default:

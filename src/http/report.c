@@ -12,6 +12,9 @@ typedef struct text {
   size_t len; /* of the whole text, also of what doesn't fit */
 } text_t;
 
+static void append(text_t *text, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 static void append(text_t *text, const char *format, ...) {
   va_list args;
   va_start(args, format);

@@ -28,11 +28,11 @@ int answer_read(const char *text, size_t n, answer_t *ret_answer) {
   if (n >= 7 && memcmp(text, "HTTP/1.", 7) != 0) return -1;
   if (!end) return 0;
   if (end - text < 12) return -1;
-  answer.status = atoi(text + 9);
+  answer.status = (int)strtol(text + 9, NULL, 10);
   for (const char *line = text; line < end;) {
     const char *value;
     if ((value = field_value(line, "Content-Length")))
-      body = atol(value);
+      body = strtol(value, NULL, 10);
     else if ((value = field_value(line, "Connection")))
       answer.says_close = strncasecmp(value, "close", 5) == 0;
     line = (const char *)memmem(line, (size_t)(end + 2 - line), "\r\n", 2) + 2;

@@ -9,10 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REQUEST_KEEP "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-#define REQUEST_CLOSE                                                          \
-  "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-
 typedef struct answer {
   size_t bytes;    /* header and body */
   int status;      /* of the status line */

@@ -219,7 +219,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < MAX_BATCH; i++)
     memcpy(answers + i * ANSWER_BYTES, ANSWER, ANSWER_BYTES);
   framing_setup();
-  int err = serve(uv_default_loop(), atoi(argv[1]));
+  int err = serve(uv_default_loop(), (int)strtol(argv[1], NULL, 10));
   fprintf(stderr, "%s: %s\n", argv[0], uv_strerror(err));
   return 1;
 }

@@ -37,6 +37,10 @@ enum {
   HISTOGRAM_US = 1 << 20, /* what takes longer counts as this */
 };
 
+#define REQUEST_KEEP "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+#define REQUEST_CLOSE                                                          \
+  "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+
 typedef struct conn {
   int fd;
   size_t received; /* of the current batch */

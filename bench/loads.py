@@ -29,11 +29,11 @@ def wrk(port, mode, connections, depth, seconds):
             f"http://127.0.0.1:{port}/", "--", depth]
 
 
-def client(program, port, mode, connections, depth, seconds):
-    """The command of bench_load or bench_stops."""
+def client(program, port, mode, connections, depth, seconds, *target):
+    """The command of bench_load or bench_stops (which takes a target)."""
     depths = [depth] if mode == KEEP else []
     return [built(f"bench/{program}"), mode, port, connections, *depths,
-            seconds]
+            seconds, *target]
 
 
 @contextlib.contextmanager

@@ -34,12 +34,13 @@ def table(header, rows):
 
 
 def version(argv):
-    """What a program says about itself first, to whichever output."""
+    """What a program says about itself and its libraries, on one line."""
     done = subprocess.run(argv, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=10, check=False)
-    lines = done.stdout.splitlines()
-    # nginx: "nginx version: nginx/1.2"; wrk: "wrk 4.1 [epoll] Copyright ..."
-    return lines[0].partition(" [")[0].rpartition(": ")[2] if lines else "?"
+    # wrk: "wrk 4.1 [epoll] Copyright ...", and its usage below
+    # nginx: "nginx version: nginx/1.2"
+    text = done.stdout.partition("Usage")[0].partition(" [")[0]
+    return ", ".join(text.splitlines()).rpartition(": ")[2]
 
 
 def processor():

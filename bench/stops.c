@@ -1,11 +1,12 @@
 /* stops.c: what do clients see when the server stops? Closed-loop clients that
  * load the server without a pause, and tell of every request what became of it.
  *
- *   bench_stops keep  PORT CLIENTS DEPTH SECONDS
+ *   bench_stops keep  PORT CLIENTS DEPTH SECONDS [TARGET]
  *     each client keeps one connection: DEPTH requests with one write, their
  *     answers, the next DEPTH;
- *   bench_stops close PORT CLIENTS SECONDS
+ *   bench_stops close PORT CLIENTS SECONDS [TARGET]
  *     a connection a request.
+ * TARGET is what they ask for; without it "/".
  *
  * Stop the server in the middle. A client whose connection ends opens another
  * one; it is done when it can't connect any more. The program ends when all
@@ -45,6 +46,7 @@ enum {
   MAX_SECONDS = 600,
   MAX_EVENTS = 256,
   INPUT_BYTES = 16 * 1024,
+  MAX_REQUEST = 512,
 };
 
 typedef enum phase { CONNECTING, WAITING, ENDING, DONE } phase_t;
@@ -242,17 +244,29 @@ static void print_seen(void) {
   putchar('\n');
 }
 
-static void run(const char *request, int n_clients, int seconds) {
+/* `depth` requests for `target`, to be sent with one write. */
+static void compose_batch(const char *target) {
+  const char *closing = is_closing ? "Connection: close\r\n" : "";
+  char request[MAX_REQUEST];
+  int n =
+      snprintf(request, sizeof request,
+               "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n", target, closing);
+
+  if (n < 0 || n >= MAX_REQUEST) die("TARGET is too long", 0);
+  batch_bytes = (size_t)n * depth;
+  batch = malloc(batch_bytes);
+  if (!batch) die("memory", ENOMEM);
+  for (unsigned i = 0; i < depth; i++)
+    memcpy(batch + i * (size_t)n, request, (size_t)n);
+}
+
+static void run(const char *target, int n_clients, int seconds) {
   client_t *clients = calloc((size_t)n_clients, sizeof *clients);
 
-  batch_bytes = strlen(request) * depth;
-  batch = malloc(batch_bytes + 1);
+  if (!clients) die("memory", ENOMEM);
+  compose_batch(target);
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (!clients || !batch) die("memory", ENOMEM);
   if (epoll_fd < 0) die("epoll_create1", errno);
-  for (unsigned i = 0; i < depth; i++)
-    memcpy(batch + i * strlen(request), request, strlen(request));
-
   running = n_clients;
   for (int i = 0; i < n_clients; i++)
     client_connect(&clients[i]);
@@ -265,25 +279,23 @@ static void run(const char *request, int n_clients, int seconds) {
 }
 
 static int usage(void) {
-  fputs("usage: bench_stops keep  PORT CLIENTS DEPTH SECONDS\n"
-        "       bench_stops close PORT CLIENTS SECONDS\n",
+  fputs("usage: bench_stops keep  PORT CLIENTS DEPTH SECONDS [TARGET]\n"
+        "       bench_stops close PORT CLIENTS SECONDS [TARGET]\n",
         stderr);
   return 2;
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) return usage();
-  int n_clients = number_arg(argv[3], "CLIENTS", MAX_CLIENTS);
+  if (argc < 2) return usage();
+  is_closing = !strcmp(argv[1], "close");
+  if (!is_closing && strcmp(argv[1], "keep") != 0) return usage();
+  int n_wanted = is_closing ? 5 : 6; /* arguments without TARGET */
+  if (argc != n_wanted && argc != n_wanted + 1) return usage();
 
   server = loopback(number_arg(argv[2], "PORT", 65535));
-  if (!strcmp(argv[1], "keep") && argc == 6) {
-    depth = (unsigned)number_arg(argv[4], "DEPTH", MAX_DEPTH);
-    run(REQUEST_KEEP, n_clients, number_arg(argv[5], "SECONDS", MAX_SECONDS));
-  } else if (!strcmp(argv[1], "close") && argc == 5) {
-    is_closing = true;
-    run(REQUEST_CLOSE, n_clients, number_arg(argv[4], "SECONDS", MAX_SECONDS));
-  } else {
-    return usage();
-  }
+  if (!is_closing) depth = (unsigned)number_arg(argv[4], "DEPTH", MAX_DEPTH);
+  run(argc > n_wanted ? argv[n_wanted] : "/",
+      number_arg(argv[3], "CLIENTS", MAX_CLIENTS),
+      number_arg(argv[n_wanted - 1], "SECONDS", MAX_SECONDS));
   return 0;
 }

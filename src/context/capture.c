@@ -12,7 +12,9 @@
  *   finds no handle, and the signal is gone. So a gate stands before libuv's
  *   handler while a signal is captured. Who comes through the open gate is
  *   waited for before the handle is stopped; who finds it closed raises the
- *   signal anew, until the disposition is what it shall be.
+ *   signal anew, until the disposition is what it shall be. Only while libuv's
+ *   handler is put in place, and the gate before it, can a thread slip past;
+ *   so a stop within 5 ms of that waits for the rest of them.
  *
  * Dispositions belong to the process, and a handler gets no argument: hence
  * the one table with a lock in this library. */
@@ -24,12 +26,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-enum { SIGNALS = 65 };
+enum { SIGNALS = 65, SETTLE_NS = 5000000 };
 
 typedef struct {
-  unsigned users; /* handles of ours; under the lock, as the next two */
+  unsigned users; /* handles of ours; under the lock, as the next three */
   struct sigaction former;
   struct sigaction libuv;
+  uint64_t gated_ns;            /* when the gate was put up */
   void (*_Atomic handler)(int); /* libuv's */
   atomic_bool open;
   atomic_int inside; /* threads between the gate and the handler's end */
@@ -81,6 +84,7 @@ static void put_gate(int signum) {
   struct sigaction gated = capture->libuv;
   gated.sa_handler = gate;
   sigaction(signum, &gated, NULL);
+  capture->gated_ns = uv_hrtime();
 }
 
 int dusk__capture_start(uv_signal_t *handle, uv_signal_cb cb, int signum) {
@@ -98,6 +102,9 @@ int dusk__capture_start(uv_signal_t *handle, uv_signal_cb cb, int signum) {
  * would be raised here again and again. */
 static void give_back(uv_signal_t *handle, int signum) {
   capture_t *capture = &captures[signum];
+  while (uv_hrtime() - capture->gated_ns < SETTLE_NS)
+    uv_sleep(1);
+
   sigset_t set, before;
   sigemptyset(&set);
   sigaddset(&set, signum);

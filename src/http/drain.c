@@ -158,7 +158,7 @@ static bool handshakes_pending(dusk__listener_t *listener, uint64_t age_ns) {
   if (listener->kind != DUSK__TCP) return false;
   if (age_ns < SETTLE_MS * NS_PER_MS) return true;
   if (!drain->blindly) {
-    int half_open = dusk__sys_half_open(listener->port);
+    int half_open = dusk__sys_half_open(listener->fd);
     if (half_open >= 0)
       return half_open > 0 && age_ns < HANDSHAKE_MS * NS_PER_MS;
     accept_blindly(drain);

@@ -205,7 +205,8 @@ static int split(const char *address, char *host, size_t size,
   host[len] = '\0';
   const char *port = colon + 1;
   size_t digits = strspn(port, "0123456789");
-  if (digits == 0 || digits > 5 || port[digits] || atoi(port) > UINT16_MAX)
+  if (digits == 0 || digits > 5 || port[digits] ||
+      strtoul(port, NULL, 10) > UINT16_MAX)
     return UV_EINVAL;
   *ret_port = port;
   return 0;
@@ -318,8 +319,6 @@ static void note_address(dusk__listener_t *listener) {
   }
   dusk__address_text((struct sockaddr *)&addr, listener->address,
                      sizeof(listener->address));
-  /* The port has the same place in both families. */
-  listener->port = ntohs(((struct sockaddr_in *)&addr)->sin_port);
 }
 
 static int start(dusk__listener_t *listener) {

@@ -21,7 +21,6 @@ typedef struct dusk__listener {
   uint64_t retry_ms;
   int fd; /* -1: closed */
   dusk__listener_kind_t kind;
-  uint16_t port;
   dev_t device; /* of a Unix socket's file, to remove no other */
   ino_t inode;
   dusk_serve_cb cb;

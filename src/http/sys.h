@@ -11,9 +11,9 @@
  * there is no means. */
 int dusk__sys_refuse_handshakes(int fd);
 
-/* How many handshakes with the local TCP `port` are half-way, 0 or more, or a
- * negative error. */
-int dusk__sys_half_open(uint16_t port);
+/* How many handshakes with the listening TCP socket `fd` are half-way, 0 or
+ * more, or a negative error. Takes milliseconds. */
+int dusk__sys_half_open(int fd);
 
 /* The round-trip time of a TCP connection in ms, rounded up; 0 if unknown. */
 uint64_t dusk__sys_round_trip_ms(int fd);

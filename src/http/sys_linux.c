@@ -32,7 +32,7 @@ int dusk__sys_refuse_handshakes(int fd) {
   return 0;
 }
 
-static int ask_half_open(int netlink, int family, uint16_t port) {
+static int ask_half_open(int netlink, int family, in_port_t port) {
   struct {
     struct nlmsghdr header;
     struct inet_diag_req_v2 request;
@@ -43,7 +43,7 @@ static int ask_half_open(int netlink, int family, uint16_t port) {
       .request = {.sdiag_family = (uint8_t)family,
                   .sdiag_protocol = IPPROTO_TCP,
                   .idiag_states = 1u << TCP_SYN_RECV,
-                  .id.idiag_sport = htons(port)},
+                  .id.idiag_sport = port},
   };
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   if (sendto(netlink, &message, sizeof(message), 0, (struct sockaddr *)&kernel,
@@ -76,18 +76,20 @@ static int count_half_open(int netlink) {
   }
 }
 
-int dusk__sys_half_open(uint16_t port) {
+int dusk__sys_half_open(int fd) {
+  struct sockaddr_storage addr;
+  socklen_t len = sizeof(addr);
+  if (getsockname(fd, (struct sockaddr *)&addr, &len))
+    return uv_translate_sys_error(errno);
+  /* The port has the same place in both families. A handshake has its
+   * listener's family, also that of an IPv4 client with a dual-stack socket. */
+  in_port_t port = ((struct sockaddr_in *)&addr)->sin_port;
   int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
   if (netlink < 0) return uv_translate_sys_error(errno);
-  int total = 0;
-  const int families[] = {AF_INET, AF_INET6};
-  for (int i = 0; i < 2 && total >= 0; i++) {
-    int found = ask_half_open(netlink, families[i], port);
-    if (found == 0) found = count_half_open(netlink);
-    total = found < 0 ? found : total + found;
-  }
+  int found = ask_half_open(netlink, addr.ss_family, port);
+  if (found == 0) found = count_half_open(netlink);
   close(netlink);
-  return total;
+  return found;
 }
 
 uint64_t dusk__sys_round_trip_ms(int fd) {

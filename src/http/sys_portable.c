@@ -9,8 +9,8 @@ int dusk__sys_refuse_handshakes(int fd) {
   return UV_ENOTSUP;
 }
 
-int dusk__sys_half_open(uint16_t port) {
-  (void)port;
+int dusk__sys_half_open(int fd) {
+  (void)fd;
   return UV_ENOTSUP;
 }
 

@@ -21,7 +21,7 @@
 #include <stdbool.h>
 
 int portable_refuse_handshakes(int fd);
-int portable_half_open(uint16_t port);
+int portable_half_open(int fd);
 uint64_t portable_round_trip_ms(int fd);
 size_t portable_unacknowledged(int fd);
 
@@ -73,8 +73,7 @@ static void check_refusal(int family) {
   assert_int_equal(send(before, "x", 1, 0), 1);
   char byte;
   assert_int_equal(recv(peer, &byte, 1, 0), 1);
-  assert_int_equal(
-      dusk__sys_half_open(ntohs(((struct sockaddr_in *)&addr)->sin_port)), 0);
+  assert_int_equal(dusk__sys_half_open(server), 0);
   close(peer);
   close(after);
   close(before);
@@ -91,24 +90,38 @@ static void refuses_on_ipv6_sockets(void **state) {
   check_refusal(AF_INET6);
 }
 
-static void tells_half_open_handshakes(void **state) {
-  (void)state;
+static void check_half_open(int family, bool by_ipv4) {
   struct sockaddr_storage addr;
   socklen_t len;
-  int server = listening(AF_INET, &addr, &len);
-  uint16_t port = ntohs(((struct sockaddr_in *)&addr)->sin_port);
-  assert_int_equal(dusk__sys_half_open(port), 0);
+  int server = listening(family, &addr, &len);
+  assert_int_equal(dusk__sys_half_open(server), 0);
   drop_acks(server);
+  if (by_ipv4) {
+    in_port_t port = ((struct sockaddr_in *)&addr)->sin_port;
+    *(struct sockaddr_in *)&addr =
+        (struct sockaddr_in){.sin_family = AF_INET,
+                             .sin_port = port,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    len = sizeof(struct sockaddr_in);
+  }
   int client = connecting(&addr, len);
   assert_true(is_connected(client)); /* as far as it knows */
-  assert_int_equal(dusk__sys_half_open(port), 1);
+  assert_int_equal(dusk__sys_half_open(server), 1);
   close(client);
   close(server);
+}
+
+static void tells_half_open_handshakes(void **state) {
+  (void)state;
+  check_half_open(AF_INET, true);
+  check_half_open(AF_INET6, false);
+  check_half_open(AF_INET6, true);
 }
 
 static void tells_errors_and_the_unknown(void **state) {
   (void)state;
   assert_true(dusk__sys_refuse_handshakes(-1) < 0);
+  assert_true(dusk__sys_half_open(-1) < 0);
   assert_int_equal(dusk__sys_round_trip_ms(-1), 0);
   assert_int_equal(dusk__sys_unacknowledged(-1), 0);
 }
@@ -116,7 +129,7 @@ static void tells_errors_and_the_unknown(void **state) {
 static void portable_twin_knows_no_means(void **state) {
   (void)state;
   assert_int_equal(portable_refuse_handshakes(0), UV_ENOTSUP);
-  assert_int_equal(portable_half_open(80), UV_ENOTSUP);
+  assert_int_equal(portable_half_open(0), UV_ENOTSUP);
   assert_int_equal(portable_round_trip_ms(0), 0);
   assert_int_equal(portable_unacknowledged(0), 0);
 }

@@ -11,6 +11,7 @@
 
 typedef struct route {
   char *path;
+  size_t path_len;
   char *method; /* NULL: any */
   bool subtree; /* the path ends in '/' */
   dusk_handler_cb handler;
@@ -57,15 +58,14 @@ static int parse_pattern(const char *pattern, route_t *route) {
     free_route(route);
     return UV_ENOMEM;
   }
-  route->subtree = path[strlen(path) - 1] == '/';
+  route->path_len = strlen(path);
+  route->subtree = path[route->path_len - 1] == '/';
   return 0;
 }
 
 /* Longest path first, then those with a method; 0 when they are the same. */
 static int compare(const route_t *a, const route_t *b) {
-  size_t a_len = strlen(a->path);
-  size_t b_len = strlen(b->path);
-  if (a_len != b_len) return a_len > b_len ? -1 : 1;
+  if (a->path_len != b->path_len) return a->path_len > b->path_len ? -1 : 1;
   int order = strcmp(a->path, b->path);
   if (order) return order;
   if (a->method == NULL || b->method == NULL)
@@ -115,13 +115,22 @@ static int next(const char **at, const char *end) {
   return (unsigned char)*text;
 }
 
-static bool path_matches(const route_t *route, const char *path, size_t len) {
+static bool matches_encoded(const route_t *route, const char *path,
+                            size_t len) {
   const char *end = path + len;
   const char *pattern = route->path;
   for (; *pattern; pattern++)
     if (path == end || next(&path, end) != (unsigned char)*pattern)
       return false;
   return path == end || route->subtree;
+}
+
+static bool path_matches(const route_t *route, const char *path, size_t len,
+                         bool is_encoded) {
+  if (is_encoded) return matches_encoded(route, path, len);
+  bool is_long_enough =
+      route->subtree ? len >= route->path_len : len == route->path_len;
+  return is_long_enough && memcmp(path, route->path, route->path_len) == 0;
 }
 
 static bool method_matches(const route_t *route, const char *method) {
@@ -154,16 +163,18 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   const char *method = dusk_request_method(req);
   size_t len;
   const char *path = dusk__request_path(req, &len);
-  char allow[256] = "";
+  bool is_encoded = memchr(path, '%', len) != NULL;
+  char allow[256];
+  allow[0] = '\0';
   if (len == 1 && *path == '*') { /* OPTIONS: of the server as a whole */
     dusk_response_end(res, NULL, 0);
     return;
   }
   for (size_t i = 0; i < mux->count; i++) {
     const route_t *route = &mux->routes[i];
-    if (!path_matches(route, path, len)) continue;
+    if (!path_matches(route, path, len, is_encoded)) continue;
     if (method_matches(route, method)) {
-      route = prefer_exact(mux, i, method);
+      if (*method == 'H') route = prefer_exact(mux, i, method);
       route->handler(res, req, route->arg);
       return;
     }

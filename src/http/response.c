@@ -37,7 +37,9 @@ static char *put_number(char *to, uint64_t number) {
 }
 
 static char *put_status_line(char *to, const dusk__exchange_t *ex, int status) {
-  if (ex->req.version_minor == 0 && ex->stage == DUSK__STAGE_HANDLING)
+  bool is_old = ex->req.version_minor == 0 && ex->stage == DUSK__STAGE_HANDLING;
+  if (status == 200 && !is_old) return PUT_LITERAL(to, "HTTP/1.1 200 OK\r\n");
+  if (is_old)
     to = PUT_LITERAL(to, "HTTP/1.0 ");
   else
     to = PUT_LITERAL(to, "HTTP/1.1 ");

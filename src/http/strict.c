@@ -104,9 +104,10 @@ static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
   char *line = ex->buffer + ex->start;
   size_t len = ex->filled - ex->start;
   dusk_request_t *req = &ex->req;
-  size_t method = token_len(line, len);
+  /* That a method is a known one llhttp has seen to. */
+  size_t method = req->target - 1;
   size_t target_end = req->target + req->target_len;
-  if (method == 0 || req->target != method + 1 || line[method] != ' ')
+  if (req->target < 2 || line[method] != ' ' || line[method - 1] == ' ')
     return 400;
   if (target_end + 11 > len || line[target_end] != ' ' ||
       memcmp(line + target_end + 9, "\r\n", 2) ||

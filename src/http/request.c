@@ -37,9 +37,12 @@ static const char *after_authority(const char *target) {
 }
 
 const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len) {
-  const char *path = after_authority(dusk_request_target(req));
-  *ret_len = strcspn(path, "?");
-  if (*ret_len > 0 || *dusk_request_target(req) == '/') return path;
+  const char *target = dusk_request_target(req);
+  const char *path = after_authority(target);
+  size_t len = (size_t)(target + req->target_len - path);
+  const char *mark = memchr(path, '?', len);
+  *ret_len = mark ? (size_t)(mark - path) : len;
+  if (*ret_len > 0) return path;
   *ret_len = 1; /* RFC 9110, 4.2.3: an empty path is "/" */
   return "/";
 }

@@ -61,12 +61,11 @@ static bool is_host(const char *host) {
 }
 
 /* The forms of RFC 9112, 3.2. */
-static bool is_target(const char *method, const char *target) {
-  bool is_connect = *method == 'C' && strcmp(method, "CONNECT") == 0;
+static bool is_target(uint8_t method, const char *target) {
   if (strchr(target, '#')) return false;
-  if (*target == '/') return !is_connect;
-  if (is_connect) return *target && is_host(target);
-  if (strcmp(target, "*") == 0) return strcmp(method, "OPTIONS") == 0;
+  if (*target == '/') return method != HTTP_CONNECT;
+  if (method == HTTP_CONNECT) return *target && is_host(target);
+  if (strcmp(target, "*") == 0) return method == HTTP_OPTIONS;
   const char *authority = strstr(target, "://");
   return authority && authority[3] && !strchr("/?", authority[3]);
 }
@@ -119,9 +118,9 @@ static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
     return 505;
   line[method] = line[target_end] = '\0';
   req->has_line = true;
-  req->is_head = strcmp(line, "HEAD") == 0;
+  req->is_head = ex->parser.method == HTTP_HEAD;
   *ret_end = target_end + 11;
-  return is_target(line, line + req->target) ? 0 : 400;
+  return is_target(ex->parser.method, line + req->target) ? 0 : 400;
 }
 
 typedef struct seen {
@@ -161,7 +160,7 @@ int dusk__strict_request(dusk__exchange_t *ex) {
   const char *base = ex->buffer + ex->start;
   if (seen.hosts > 1) return 400; /* RFC 9112, 3.2 */
   if (seen.hosts == 0 && req->version_minor == 1 &&
-      strcmp(base, "CONNECT") != 0)
+      ex->parser.method != HTTP_CONNECT)
     return 400;
   if (seen.hosts == 1 && !is_host(base + req->fields[req->host_field].value))
     return 400;

@@ -95,12 +95,14 @@ static void look(dusk__conn_t *conn) {
   conn->batch_bytes = waiting < UINT32_MAX ? (uint32_t)waiting : UINT32_MAX;
 }
 
-/* What of that belongs to the body of the request that is being answered. A
- * chunked one's end isn't known: all of it may. */
-static uint64_t own_bytes(const dusk__conn_t *conn) {
+/* What of that belongs to the request that is being answered. Where a chunked
+ * body ends isn't known: what comes after a last chunk may be a further
+ * request, and is taken for one. */
+static size_t own_bytes(const dusk__conn_t *conn) {
+  static const char last_chunk[] = "\r\n0\r\n\r\n";
   const dusk_request_t *req = &conn->ex->req;
   if (req->complete) return 0;
-  if (req->content_length == DUSK_OFF) return DUSK_OFF;
+  if (req->content_length == DUSK_OFF) return sizeof(last_chunk) - 1;
   return req->content_length - req->body_received;
 }
 

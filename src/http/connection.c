@@ -9,15 +9,14 @@
  *                                  CLOSED
  *
  * set_phase is the only place where lists and counters learn of it. run is the
- * only place where requests are advanced: parse, dispatch, give the body out,
- * finish, and so on with the next one, until something must be waited for; then
- * all that was written meanwhile goes out with one write, and settle decides
- * what is waited for. */
+ * only place where requests are advanced (advance.c), until something must be
+ * waited for; then all that was written meanwhile goes out with one write, and
+ * settle decides what is waited for. */
 #include "connection.h"
 
+#include "advance.h"
 #include "body.h"
 #include "parser.h"
-#include "response.h"
 #include "server.h"
 #include "sys.h"
 
@@ -72,13 +71,6 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
     dusk__list_append(&server->conns[phase], &conn->phase_link);
   }
   if (phase != DUSK__ACTIVE) dusk__drain_check(server);
-}
-
-static void count_request_end(dusk__exchange_t *ex, dusk__ending_t ending) {
-  if (!ex->begun) return;
-  ex->begun = false;
-  ex->server->drain.requests_now--;
-  ex->server->drain.requests_ended[ending]++;
 }
 
 /* -- The socket ------------------------------------------------------------ */
@@ -155,7 +147,7 @@ static void detach(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
   if (ex == NULL) return;
   conn->ex = NULL;
-  count_request_end(ex, ending);
+  dusk__ex_count_end(ex, ending);
   dusk__ex_orphan(ex, cause_of(ending),
                   ending == DUSK__GONE ? UV_ECONNRESET : UV_ECANCELED);
 }
@@ -169,6 +161,11 @@ static void leave(dusk__conn_t *conn) {
   conn->ctx = NULL;
 }
 
+void dusk__conn_become_active(dusk__conn_t *conn) {
+  dusk__timeout_clear(conn); /* each header has its own time */
+  if (conn->phase != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
+}
+
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   if (is_over(conn)) return;
   if (conn->phase != DUSK__LINGERING) conn->ending = ending;
@@ -177,8 +174,7 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
-/* Closes by a reset, so that a body without a length doesn't look whole. */
-static void reset(dusk__conn_t *conn) {
+void dusk__conn_reset(dusk__conn_t *conn) {
   conn->ending = conn->peer_ended ? DUSK__GONE : DUSK__CUT;
   leave(conn);
   set_phase(conn, DUSK__CLOSED);
@@ -205,8 +201,7 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
   set_reading(conn, true);
 }
 
-/* After the last answer. */
-static void part(dusk__conn_t *conn, dusk__ending_t ending) {
+void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
   bool more = ending != DUSK__ANSWERED || conn->pipelines ||
               !ex->req.complete || ex->parsed < ex->filled;
@@ -235,152 +230,6 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
   set_phase(conn, DUSK__HIJACKED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
   return 0;
-}
-
-/* -- Advancing requests ---------------------------------------------------- */
-
-static void refuse(dusk__conn_t *conn, int status) {
-  conn->ex->res.ended = conn->ex->stage != DUSK__STAGE_HANDLING;
-  dusk__response_refuse(conn->ex, status);
-}
-
-/* A request begins with its first byte; empty lines before it are skipped (RFC
- * 9112, 2.2). False when there is none. */
-static bool begin_message(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  if (ex->begun) return true;
-  while (ex->start < ex->filled &&
-         (ex->buffer[ex->start] == '\r' || ex->buffer[ex->start] == '\n'))
-    ex->start++;
-  ex->parsed = ex->start;
-  if (ex->start == ex->filled) return false;
-  ex->begun = true;
-  ex->req.begun_ms = dusk__now_ms(conn->server);
-  conn->server->drain.requests_begun++;
-  conn->server->drain.requests_now++;
-  dusk__timeout_clear(conn); /* each header has its own time */
-  if (conn->phase != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
-  return true;
-}
-
-static void on_request_timeout(dusk_waiter_t *waiter) {
-  dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
-  req->timed = false;
-  if (ex->conn == NULL || dusk_context_err(req->ctx) != UV_ETIMEDOUT) return;
-  if (ex->res.header_sent) { /* too late for a reply */
-    dusk__conn_close(ex->conn, DUSK__CUT);
-    return;
-  }
-  dusk__response_refuse(ex, 503);
-  dusk__conn_run(ex->conn);
-}
-
-static bool begin_timeout(dusk__exchange_t *ex) {
-  if (ex->server->config.request_timeout_ms == DUSK_OFF) return true;
-  dusk_context_t *ctx = dusk_request_context(&ex->req);
-  if (ctx == NULL) return false;
-  dusk_context_after(ctx, &ex->req.timeout, ex->server->root,
-                     on_request_timeout);
-  ex->req.timed = true;
-  return true;
-}
-
-static void dispatch(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  const dusk_server_config_t *config = &conn->server->config;
-  ex->body_at = ex->parsed;
-  bool room = ex->req.complete ||
-              ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
-              dusk__ex_grow(ex, ex->capacity + DUSK__BODY_ROOM);
-  if (!room || !begin_timeout(ex)) {
-    refuse(conn, 503);
-    return;
-  }
-  ex->stage = DUSK__STAGE_HANDLING;
-  ex->in_handler = true;
-  config->handler(&ex->res, &ex->req, config->handler_arg);
-  ex->in_handler = false;
-  if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
-}
-
-/* A header that may now be complete. False when more must be read first. */
-static bool step_header(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  if (ex->parsed == ex->filled && !conn->peer_ended) return false;
-  dusk__parser_run(ex);
-  int refusal = ex->refusal;
-  if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
-    refusal = 400;
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) {
-    if (dusk__ex_make_room(ex)) return false;
-    refusal = 503; /* no memory for the rest of it */
-  }
-  if (refusal)
-    refuse(conn, refusal);
-  else
-    dispatch(conn);
-  return true;
-}
-
-/* The server answers in the handler's stead what the handler was told and did
- * not answer. */
-static void answer_failure(dusk__conn_t *conn, dusk__exchange_t *ex) {
-  if (conn->ex != ex || ex->req.failure == 0 || ex->res.ended) return;
-  int status = dusk__body_status(ex->req.failure);
-  if (status) dusk__response_refuse(ex, status);
-}
-
-/* The response is there: on to the next request, or to the end. False when
- * something must be waited for. */
-static bool step_finish(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  bool keep = !ex->res.close && ex->req.failure == 0;
-  if (keep && !ex->req.complete) return false; /* the rest is being dropped */
-  if (!keep && dusk__output_flush(conn) < 0) return false;
-  if (conn->queued_bytes > 0) return false;
-  if (keep) {
-    count_request_end(ex, DUSK__ANSWERED);
-    dusk__ex_finish(ex);
-    dusk__ex_next_message(ex);
-    if (ex->parsed < ex->filled) conn->pipelines = true;
-    return true;
-  }
-  bool looks_whole =
-      ex->res.framing == DUSK__FRAMED_BY_CLOSE || !ex->res.header_sent;
-  if (ex->res.aborted && looks_whole)
-    reset(conn);
-  else if (ex->res.aborted)
-    part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
-  else
-    part(conn, ex->res.refused ? DUSK__REFUSED : DUSK__ANSWERED);
-  return false;
-}
-
-/* One step of the running request; false when nothing more can be done now. */
-static bool step(dusk__conn_t *conn, bool may_begin) {
-  dusk__exchange_t *ex = conn->ex;
-  if (ex == NULL) return false;
-  if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
-    if (conn->queued_bytes > 0 || !begin_message(conn)) return false;
-    if (may_begin) return step_header(conn);
-    if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
-    return false;
-  }
-  if (dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
-    dusk__parser_run(ex);
-    if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
-    return conn->ex == ex;
-  }
-  if (conn->peer_ended && !ex->req.complete && ex->parsed == ex->filled)
-    dusk__body_fail(ex, UV_ECONNRESET);
-  if (may_begin && dusk__body_tell_end(ex)) {
-    answer_failure(conn, ex);
-    return true;
-  }
-  if (ex->res.ended || ex->res.refused) return step_finish(conn);
-  return false;
 }
 
 /* -- Waiting --------------------------------------------------------------- */
@@ -461,7 +310,7 @@ static void settle(dusk__conn_t *conn) {
 static void run(dusk__conn_t *conn, bool may_begin) {
   if (conn->running) return; /* the caller up the stack goes on */
   conn->running = true;
-  while (step(conn, may_begin))
+  while (dusk__advance(conn, may_begin))
     ;
   if (!is_over(conn) && dusk__output_flush(conn) == 0) settle(conn);
   conn->running = false;
@@ -577,7 +426,7 @@ void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
     /* What has come is read in this turn of the loop, and then it is late. */
     dusk__timeout_set(conn, wait, dusk__now_ms(conn->server) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {
-    refuse(conn, 408);
+    dusk__advance_refuse(conn, 408);
     dusk__conn_run(conn);
   } else {
     dusk__body_fail(conn->ex, UV_ETIMEDOUT);

@@ -84,6 +84,15 @@ void dusk__conn_run(dusk__conn_t *conn);
  * handler ends it. */
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending);
 
+/* Closes by a reset, so that a body without a length doesn't look whole. */
+void dusk__conn_reset(dusk__conn_t *conn);
+
+/* Ends it after its last answer, so that the client can read that. */
+void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending);
+
+/* A request's first byte has come. */
+void dusk__conn_become_active(dusk__conn_t *conn);
+
 /* Ends a NEW or IDLE one, if nothing has come in from it meanwhile; else it is
  * looked at again in a moment. */
 void dusk__conn_retire(dusk__conn_t *conn);

@@ -151,6 +151,13 @@ static void end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
   if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
 }
 
+void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
+  if (!ex->begun) return;
+  ex->begun = false;
+  ex->server->drain.requests_now--;
+  ex->server->drain.requests_ended[ending]++;
+}
+
 void dusk__ex_finish(dusk__exchange_t *ex) {
   dusk_request_t *req = &ex->req;
   dusk_response_t *res = &ex->res;

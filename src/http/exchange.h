@@ -169,6 +169,9 @@ void dusk__ex_release(dusk__exchange_t *ex);
 /* What was put off to the loop's turn. */
 void dusk__ex_on_turn(dusk__exchange_t *ex);
 
+/* Its request has ended, in the report's words. */
+void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);
+
 /* The handler has let go: contexts end, on_request_end is told. */
 void dusk__ex_finish(dusk__exchange_t *ex);
 

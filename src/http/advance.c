@@ -1,0 +1,153 @@
+/* A connection's requests, one after another, step by step: parse, dispatch,
+ * give the body out, finish, and so on with the next one. What is kept between
+ * two steps is the exchange's stage and flags; a step that calls a handler must
+ * expect that everything has ended when it returns. */
+#include "advance.h"
+
+#include "body.h"
+#include "output.h"
+#include "parser.h"
+#include "response.h"
+#include "server.h"
+
+void dusk__advance_refuse(dusk__conn_t *conn, int status) {
+  conn->ex->res.ended = conn->ex->stage != DUSK__STAGE_HANDLING;
+  dusk__response_refuse(conn->ex, status);
+}
+
+/* A request begins with its first byte; empty lines before it are skipped (RFC
+ * 9112, 2.2). False when there is none. */
+static bool begin_message(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex->begun) return true;
+  while (ex->start < ex->filled &&
+         (ex->buffer[ex->start] == '\r' || ex->buffer[ex->start] == '\n'))
+    ex->start++;
+  ex->parsed = ex->start;
+  if (ex->start == ex->filled) return false;
+  ex->begun = true;
+  ex->req.begun_ms = dusk__now_ms(conn->server);
+  conn->server->drain.requests_begun++;
+  conn->server->drain.requests_now++;
+  dusk__conn_become_active(conn);
+  return true;
+}
+
+static void on_request_timeout(dusk_waiter_t *waiter) {
+  dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
+  dusk__exchange_t *ex = dusk__ex_of_request(req);
+  req->timed = false;
+  if (ex->conn == NULL || dusk_context_err(req->ctx) != UV_ETIMEDOUT) return;
+  if (ex->res.header_sent) { /* too late for a reply */
+    dusk__conn_close(ex->conn, DUSK__CUT);
+    return;
+  }
+  dusk__response_refuse(ex, 503);
+  dusk__conn_run(ex->conn);
+}
+
+static bool begin_timeout(dusk__exchange_t *ex) {
+  if (ex->server->config.request_timeout_ms == DUSK_OFF) return true;
+  dusk_context_t *ctx = dusk_request_context(&ex->req);
+  if (ctx == NULL) return false;
+  dusk_context_after(ctx, &ex->req.timeout, ex->server->root,
+                     on_request_timeout);
+  ex->req.timed = true;
+  return true;
+}
+
+static void dispatch(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  const dusk_server_config_t *config = &conn->server->config;
+  ex->body_at = ex->parsed;
+  bool room = ex->req.complete ||
+              ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
+              dusk__ex_grow(ex, ex->capacity + DUSK__BODY_ROOM);
+  if (!room || !begin_timeout(ex)) {
+    dusk__advance_refuse(conn, 503);
+    return;
+  }
+  ex->stage = DUSK__STAGE_HANDLING;
+  ex->in_handler = true;
+  config->handler(&ex->res, &ex->req, config->handler_arg);
+  ex->in_handler = false;
+  if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+}
+
+/* A header that may now be complete. False when more must be read first. */
+static bool step_header(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex->parsed == ex->filled && !conn->peer_ended) return false;
+  dusk__parser_run(ex);
+  int refusal = ex->refusal;
+  if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
+    refusal = 400;
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) {
+    if (dusk__ex_make_room(ex)) return false;
+    refusal = 503; /* no memory for the rest of it */
+  }
+  if (refusal)
+    dusk__advance_refuse(conn, refusal);
+  else
+    dispatch(conn);
+  return true;
+}
+
+/* The server answers in the handler's stead what the handler was told and did
+ * not answer. */
+static void answer_failure(dusk__conn_t *conn, dusk__exchange_t *ex) {
+  if (conn->ex != ex || ex->req.failure == 0 || ex->res.ended) return;
+  int status = dusk__body_status(ex->req.failure);
+  if (status) dusk__response_refuse(ex, status);
+}
+
+/* The response is there: on to the next request, or to the end. False when
+ * something must be waited for. */
+static bool step_finish(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  bool keep = !ex->res.close && ex->req.failure == 0;
+  if (keep && !ex->req.complete) return false; /* the rest is being dropped */
+  if (!keep && dusk__output_flush(conn) < 0) return false;
+  if (conn->queued_bytes > 0) return false;
+  if (keep) {
+    dusk__ex_count_end(ex, DUSK__ANSWERED);
+    dusk__ex_finish(ex);
+    dusk__ex_next_message(ex);
+    if (ex->parsed < ex->filled) conn->pipelines = true;
+    return true;
+  }
+  bool looks_whole =
+      ex->res.framing == DUSK__FRAMED_BY_CLOSE || !ex->res.header_sent;
+  if (ex->res.aborted && looks_whole)
+    dusk__conn_reset(conn);
+  else if (ex->res.aborted)
+    dusk__conn_part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
+  else
+    dusk__conn_part(conn, ex->res.refused ? DUSK__REFUSED : DUSK__ANSWERED);
+  return false;
+}
+
+bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL) return false;
+  if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
+    if (conn->queued_bytes > 0 || !begin_message(conn)) return false;
+    if (may_begin) return step_header(conn);
+    if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
+    return false;
+  }
+  if (dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
+    dusk__parser_run(ex);
+    if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+    return conn->ex == ex;
+  }
+  if (conn->peer_ended && !ex->req.complete && ex->parsed == ex->filled)
+    dusk__body_fail(ex, UV_ECONNRESET);
+  if (may_begin && dusk__body_tell_end(ex)) {
+    answer_failure(conn, ex);
+    return true;
+  }
+  if (ex->res.ended || ex->res.refused) return step_finish(conn);
+  return false;
+}

@@ -47,7 +47,8 @@ static void gate(int signum) {
   capture_t *capture = &captures[signum];
   atomic_fetch_add(&capture->inside, 1);
   bool open = atomic_load(&capture->open);
-  if (open) atomic_load (&capture->handler)(signum);
+  void (*handler)(int) = atomic_load(&capture->handler);
+  if (open) handler(signum);
   atomic_fetch_sub(&capture->inside, 1);
   if (!open) raise(signum);
   errno = saved_errno;

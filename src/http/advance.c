@@ -117,9 +117,7 @@ static bool step_finish(dusk__conn_t *conn) {
     if (ex->parsed < ex->filled) conn->pipelines = true;
     return true;
   }
-  bool looks_whole =
-      ex->res.framing == DUSK__FRAMED_BY_CLOSE || !ex->res.header_sent;
-  if (ex->res.aborted && looks_whole)
+  if (ex->res.aborted && ex->res.framing == DUSK__FRAMED_BY_CLOSE)
     dusk__conn_reset(conn);
   else if (ex->res.aborted)
     dusk__conn_part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
@@ -137,7 +135,8 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
     if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
     return false;
   }
-  if (dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
+  bool may_parse = may_begin || ex->req.body == DUSK__BODY_DROPPED;
+  if (may_parse && dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
     dusk__parser_run(ex);
     if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
     return conn->ex == ex;

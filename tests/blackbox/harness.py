@@ -241,25 +241,35 @@ class Response:
         return (self.get("Connection") or "").lower() == "close"
 
 
-def dial(address, timeout=PATIENCE):
-    """A connected socket; `address` as the programs print it."""
+def dial(address, timeout=PATIENCE, rcvbuf=None):
+    """A connected socket; `address` as the programs print it. A receive buffer
+    has to be made small before it is connected."""
     if address.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        target = address[len("unix:"):]
+    else:
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        host = "127.0.0.1" if host in ("::", "0.0.0.0", "") else host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        target = (host, int(port))
+    try:
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         sock.settimeout(timeout)
-        sock.connect(address[len("unix:"):])
-        return sock
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    loopback = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1", "": "127.0.0.1"}
-    return socket.create_connection((loopback.get(host, host), int(port)),
-                                    timeout)
+        sock.connect(target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class Conn:
     """A client's connection: sends bytes, reads responses, sees the end."""
 
-    def __init__(self, address, *, timeout=PATIENCE, sock=None):
-        self.sock = sock or dial(address, timeout)
+    def __init__(self, address, *, timeout=PATIENCE, sock=None, rcvbuf=None):
+        self.sock = sock or dial(address, timeout, rcvbuf)
         self.sock.settimeout(timeout)
         self.buffer = b""
         self.ended = None
@@ -300,7 +310,7 @@ class Conn:
         """Returns when the server has accepted the connection and read all
         that was sent on it. IPv4 only."""
         row = f"{hex_address(self.sock.getpeername())} " \
-              f"{hex_address(self.sock.getsockname())} 01"
+              f"{hex_address(self.sock.getsockname())} "
         poll_until(lambda: has_read(row))
         return self
 
@@ -479,7 +489,8 @@ def parallel(count, work):
 class Crowd:
     """Clients that send their next request as soon as they have an answer,
     over kept connections or over a connection a request, until nobody takes
-    their connections any more. All are driven by one thread, by readiness.
+    their connections any more (or, without `reconnect`, until the one that
+    each has ends). All are driven by one thread, by readiness.
 
     What must stay empty when a server stops well:
       lost       sent wholly, and the connection ended without an answer
@@ -491,8 +502,9 @@ class Crowd:
 
     ANSWER_END = b"\r\n\r\nhello\n"
 
-    def __init__(self, address, count, keep_alive=True):
+    def __init__(self, address, count, keep_alive=True, reconnect=True):
         self.address = address
+        self.reconnect = reconnect
         self.keep_alive = keep_alive
         self.answers = self.lost = self.cut = self.reset = self.refused = 0
         self.stall = 0.0
@@ -558,7 +570,8 @@ class Crowd:
                 else:
                     self.lost += 1
             self._drop(sock)
-            self._dial()
+            if self.reconnect:
+                self._dial()
             return
         state["got"] += data
         if not state["got"].endswith(self.ANSWER_END):

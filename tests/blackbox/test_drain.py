@@ -5,17 +5,23 @@ A backlog is filled, and a request put on the wire, while the program is stopped
 by SIGSTOP; so it doesn't depend on who is faster. In every test the report must
 add up."""
 
+import array
+import fcntl
 import json
+import os
 import re
 import resource
+import select
 import signal
 import socket
+import termios
+import threading
 import time
 
 import pytest
 
-from harness import (Conn, Crowd, Ended, duskd, poll_until, proc_state, program,
-                     refused, request)
+from harness import (Conn, Crowd, Ended, chunked, duskd, poll_until,
+                     proc_state, program, refused, request, wait_refused)
 
 CONN_ENDS = ("answered", "idle", "unused", "refused", "hijacked", "cut", "gone")
 REQUEST_ENDS = ("answered", "refused", "cut", "gone")
@@ -201,7 +207,7 @@ def test_handed_over_listener_is_left_with_its_backlog(run):
         handed = {"pass_fds": (listener.fileno(),)}
         first = run(*argv, **handed)
         idle = kept(first)
-        running = begin(first, "/?delay=700ms")
+        running = begin(first, "/?delay=1s")
         conns = fill_backlog(first, 30, request())
         first.signal(signal.SIGTERM)
         first.thaw()
@@ -227,13 +233,14 @@ def stop_under_load(start, keep_alive, build, flags):
     """One stop: what 50 clients without think time lost, and how long the
     clients themselves stood still."""
     server = start(*flags, build=build)
-    with Crowd(server.address, 50, keep_alive) as crowd:
-        crowd.run(seconds=0.05)
+    # Without sealing a connection that is made as the listener closes is lost.
+    with Crowd(server.address, 50, keep_alive, build == "sealed") as crowd:
+        while crowd.answers < 200:
+            crowd.run(seconds=0.05)
         server.signal(signal.SIGTERM)
         crowd.run(program=server)
         assert server.wait() == 0
         report = report_of(server)
-        assert crowd.answers >= 50
         return crowd, report
 
 
@@ -279,7 +286,7 @@ def test_kept_connections_with_a_lame_duck(start):
 
 
 def test_lame_duck_serves_and_says_goodbye(start):
-    server = start("--lame-duck", "1500ms")
+    server = start("--lame-duck", "3s")
     idle = kept(server)
     silent = kept(server)
     at = time.monotonic()
@@ -295,18 +302,19 @@ def test_lame_duck_serves_and_says_goodbye(start):
     assert idle.end() == "eof"
     assert silent.quiet(0.2), "idle connections stay until the drain"
     assert_nothing_but_the_end(silent)
-    assert time.monotonic() - at > 1.4
+    assert time.monotonic() - at > 2.8
     assert server.wait() == 0
     report_of(server)
 
 
 def test_second_signal_ends_the_lame_duck(start):
     server = start("--lame-duck", "1m")
-    begin(server, "/?delay=1m")
+    conn = begin(server, "/?delay=1m")
     stop(server)
-    time.sleep(0.5)
+    time.sleep(0.3)
     server.signal(signal.SIGTERM)
-    assert server.wait() == 4
+    assert server.wait(10) == 4
+    assert conn.end() in ("eof", "reset")
 
 
 # -- What every answer says (2) -----------------------------------------------
@@ -314,7 +322,7 @@ def test_second_signal_ends_the_lame_duck(start):
 
 def test_answers_after_the_signal_say_close(start):
     server = start()
-    conns = [begin(server, "/?delay=500ms") for _ in range(5)]
+    conns = [begin(server, "/?delay=1s") for _ in range(5)]
     server.signal(signal.SIGTERM)
     for conn in conns:
         assert_last_answer(conn)
@@ -322,10 +330,22 @@ def test_answers_after_the_signal_say_close(start):
     assert report_of(server)["conns_answered"] == 5
 
 
+def test_answer_to_a_post_says_close(start):
+    """Its own body, which lies in the buffer, is no further request."""
+    server = start("--quiet-window", "3s")
+    conns = [kept(server), server.connect().wait_read()]
+    stop(server)
+    for conn in conns:
+        conn.request("POST", "/echo", body="body")
+        assert_last_answer(conn, b"body")
+    assert server.wait() == 0
+    assert report_of(server)["conns_answered"] == 2
+
+
 def test_batch_is_answered_whole_and_only_the_last_says_close(start):
     server = start()
     with server.connect() as conn:
-        conn.send(request("GET", "/?delay=500ms") + 3 * request()).wait_read()
+        conn.send(request("GET", "/?delay=1s") + 3 * request()).wait_read()
         server.signal(signal.SIGTERM)
         for _ in range(3):
             response = conn.response()
@@ -337,11 +357,11 @@ def test_batch_is_answered_whole_and_only_the_last_says_close(start):
 
 def test_batch_with_a_body_and_a_part_in_the_socket(start):
     """What had come when the drain first looked is the batch, wherever it lies;
-    here more than one buffer takes."""
+    here more than one buffer takes, and no more than the socket's holds."""
     server = start()
-    count = 3000
+    count = 500
     with server.connect() as conn:
-        conn.request("GET", "/?delay=700ms").wait_read()
+        conn.request("GET", "/?delay=1s").wait_read()
         server.freeze()
         conn.send(request("POST", "/echo", body="body") * count)
         server.signal(signal.SIGTERM)
@@ -353,6 +373,22 @@ def test_batch_with_a_body_and_a_part_in_the_socket(start):
         assert_last_answer(conn, b"body")
     assert server.wait() == 0
     assert report_of(server)["requests_answered"] == count + 1
+
+
+def test_batch_with_a_chunked_body_is_answered_whole(start):
+    """Where the body ends isn't known when its answer begins."""
+    server = start()
+    with server.connect() as conn:
+        conn.send(request("GET", "/?delay=1s") +
+                  b"POST /echo HTTP/1.1\r\nHost: h\r\n"
+                  b"Transfer-Encoding: chunked\r\n\r\n" +
+                  chunked(b"one", b"two") + 2 * request()).wait_read()
+        stop(server)
+        bodies = [b"hello\n", b"onetwo", b"hello\n"]
+        assert [conn.response().body for _ in bodies] == bodies
+        assert_last_answer(conn)
+    assert server.wait() == 0
+    assert report_of(server)["requests_answered"] == 4
 
 
 def test_what_comes_after_the_first_look_is_not_the_batch(start):
@@ -523,6 +559,24 @@ def test_slow_client_that_moves_is_not_cut(start):
     assert report_of(server)["requests_answered"] == 1
 
 
+def test_slow_client_that_takes_is_not_cut(run):
+    """250 kB a second, for longer than the 2 s: far less than makes room in
+    our socket's buffer, but something all the time."""
+    server = run(program("lab"), "listen=127.0.0.1:0", "bound=20000")
+    size = 6_000_000
+    with server.connect(rcvbuf=65536) as conn:
+        conn.request("GET", f"/big?bytes={size}")
+        conn.head()
+        server.signal(signal.SIGINT)
+        for _ in range(25):
+            conn.exactly(50_000)
+            time.sleep(0.2)
+        conn.exactly(size - 25 * 50_000)
+        assert_nothing_but_the_end(conn)
+    server.err.wait("^shutdown: ok$")
+    assert server.wait() == 0
+
+
 def test_stream_ends_by_itself_and_whole(start):
     server = start()
     conn = begin(server, "/stream?count=1000&interval=20ms")
@@ -542,7 +596,7 @@ def test_stream_ends_by_itself_and_whole(start):
 def test_unread_input_makes_no_reset(start):
     """Closing a socket with unread input would destroy the answer."""
     server = start()
-    with begin(server, "/?delay=700ms") as conn:
+    with begin(server, "/?delay=1s") as conn:
         stop(server)
         conn.send(b"x" * 100000)
         assert_last_answer(conn)
@@ -564,9 +618,9 @@ def test_client_that_leaves_is_counted_as_gone(start):
 
 
 def test_handler_that_outlasts_the_bound_is_cut_and_told(start):
-    server = start("--drain-timeout", "1500ms")
+    server = start("--drain-timeout", "2500ms")
     slow = begin(server, "/?delay=50s")
-    quick = begin(server, "/?delay=500ms")
+    quick = begin(server, "/?delay=1s")
     server.signal(signal.SIGTERM)
     assert_last_answer(quick)
     with pytest.raises(Ended):
@@ -576,16 +630,17 @@ def test_handler_that_outlasts_the_bound_is_cut_and_told(start):
     assert (report["conns_cut"], report["requests_cut"]) == (1, 1)
     assert report["requests_cancelled"] == 1
     assert report["requests_answered"] == 1
-    assert 1300 < report["drain_ms"] < 8000
+    assert 2300 < report["drain_ms"] < 8000
     assert any("GET /?delay=50s" in line for line in server.err.all()), \
         "it isn't told by its request line"
 
 
 def test_bound_is_told_in_words_too(serve):
     server = serve("--drain-timeout", "700ms")
-    begin(server, "/?delay=50s")
+    conn = begin(server, "/?delay=50s")
     server.signal(signal.SIGTERM)
     assert server.wait(10) == 3
+    assert conn.end() in ("eof", "reset")
     assert "GET /?delay=50s" in server.err.text()
     assert all(line.startswith("duskd: ") for line in server.err.all())
 
@@ -648,7 +703,7 @@ def test_second_signal_cuts_at_once(start):
 def test_two_signals_at_once_are_one(start, second):
     """As wrappers deliver one Ctrl+C."""
     server = start()
-    conn = begin(server, "/?delay=1s")
+    conn = begin(server, "/?delay=2s")
     server.freeze()
     server.signal(signal.SIGINT)
     server.signal(second)
@@ -658,16 +713,59 @@ def test_two_signals_at_once_are_one(start, second):
     report_of(server)
 
 
-def test_signal_on_a_stopped_program(start):
-    """The signal's moment counts when it is taken, not when it was sent."""
-    server = start()
-    conn = begin(server, "/?delay=300ms")
-    server.freeze()
+@pytest.fixture
+def stuck(start, tmp_path):
+    """A duskd whose loop doesn't turn: it writes its access log to a pipe that
+    is full and that nobody reads."""
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    conns = []
+
+    def start_stuck(*flags):
+        server = start("--access-log", pipe, *flags)
+        conns.append(server.connect())
+        sender = threading.Thread(target=send_many, args=(conns[0],))
+        sender.start()
+        room = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ) - select.PIPE_BUF
+        poll_until(lambda: unread_bytes(reader) >= room)
+        return server
+
+    yield start_stuck
+    os.close(reader)
+    for conn in conns:
+        conn.close()
+
+
+def send_many(conn):
+    try:
+        conn.send(request() * 3000)
+    except OSError:
+        pass  # it was stopped
+
+
+def unread_bytes(pipe):
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
+def test_a_stuck_loop_still_ends(stuck):
+    server = stuck("--drain-timeout", "1s")
     server.signal(signal.SIGTERM)
-    time.sleep(0.5)
-    server.thaw()
-    assert_last_answer(conn)
-    assert server.wait() == 0
+    assert server.wait(15) == 3
+    server.err.wait("stuck")
+
+
+def test_a_third_signal_ends_a_stuck_loop(stuck):
+    server = stuck("--drain-timeout", "0")
+    for _ in range(2):
+        server.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.running()
+    server.signal(signal.SIGTERM)
+    assert server.wait(10) == 4
+    server.err.wait("third signal")
 
 
 # -- The report (12) ----------------------------------------------------------
@@ -677,10 +775,10 @@ def test_report_counts_everybody_once(start):
     server = start("--quiet-window", "300ms", "--drain-timeout", "20s")
     idle = [kept(server) for _ in range(3)]
     unused = [server.connect().wait_read() for _ in range(2)]
-    running = [begin(server, "/?delay=900ms") for _ in range(4)]
+    running = [begin(server, "/?delay=2s") for _ in range(4)]
     leaving = begin(server, "/?delay=1m")
     half = server.connect().send(b"GET").wait_read()
-    refused_conn = begin(server, "/?delay=900ms")
+    refused_conn = begin(server, "/?delay=2s")
     refused_conn.send(b"BAD REQUEST\r\n\r\n").wait_read()
     stop(server)
     leaving.close()
@@ -703,7 +801,7 @@ def test_report_counts_everybody_once(start):
 
 def test_report_in_words_is_one_line(serve):
     server = serve()
-    conn = begin(server, "/?delay=300ms")
+    conn = begin(server, "/?delay=1s")
     server.signal(signal.SIGTERM)
     assert_last_answer(conn)
     assert server.wait() == 0
@@ -719,6 +817,7 @@ def test_a_new_process_takes_the_port_while_the_old_one_drains(start):
     server = start()
     running = begin(server, "/?delay=2s")
     stop(server)
+    wait_refused(server.address)  # sealed
     with start(listen=server.address).connect() as conn:
         assert conn.get().status == 200
     assert running.quiet(0)
@@ -728,10 +827,10 @@ def test_a_new_process_takes_the_port_while_the_old_one_drains(start):
 
 def test_many_waves_of_clients_and_stops(start):
     """Each stop meets clients in every state; nobody is reset."""
-    for _ in range(5):
+    for _ in range(3):
         server = start("--quiet-window", "200ms")
         idle = [kept(server) for _ in range(10)]
-        running = [begin(server, "/?delay=200ms") for _ in range(10)]
+        running = [begin(server, "/?delay=1s") for _ in range(10)]
         server.freeze()
         queued = [Conn(server.address).request() for _ in range(10)]
         for conn in idle[::2]:

@@ -151,6 +151,15 @@ def test_srv_207_small_unread_chunked_body_is_dropped(shared_lab):
         assert conn.response().body == b"hello\n"
 
 
+def test_a_client_that_half_closes_is_answered(shared_lab):
+    with shared_lab.connect() as conn:
+        conn.send(request("POST", "/collect", body="body") +
+                  request("GET", "/hello")).sock.shutdown(socket.SHUT_WR)
+        assert conn.response().body == b"body"
+        assert conn.response().body == b"hello\n"
+        assert conn.end() == "eof"
+
+
 # -- 6. Pipelining ------------------------------------------------------------
 
 

@@ -288,7 +288,7 @@ def test_srv_032_a_request_is_not_interrupted(lab):
 
 def test_srv_040_responses_after_the_signal_say_close(lab):
     server = lab()
-    with begin(server, "/delay?ms=300") as conn:
+    with begin(server, "/delay?ms=1000") as conn:
         server.signal()
         assert conn.response().closes
     assert server.wait() == 0
@@ -459,8 +459,7 @@ def test_srv_302_context_ends_when_the_client_goes(lab, leave):
     server = lab()
     conn = begin(server, "/watch")
     server.err.wait("^watch begins$")
-    if leave == "reset":
-        conn.reset()
+    getattr(conn, leave)()
     server.err.wait("^watch: client gone$")
     with server.connect() as conn:
         assert conn.get("/hello").status == 200

@@ -37,7 +37,9 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
   dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
   dusk__exchange_t *ex = dusk__ex_of_request(req);
   req->timed = false;
-  if (ex->conn == NULL || dusk_context_err(req->ctx) != UV_ETIMEDOUT) return;
+  if (ex->conn == NULL || ex->res.ended ||
+      dusk_context_err(req->ctx) != UV_ETIMEDOUT)
+    return;
   if (ex->res.header_sent) { /* too late for a reply */
     dusk__conn_close(ex->conn, DUSK__CUT);
     return;
@@ -109,10 +111,18 @@ static bool step_finish(dusk__conn_t *conn) {
   bool keep = !ex->res.close && ex->req.failure == 0;
   if (keep && !ex->req.complete) return false; /* the rest is being dropped */
   if (!keep && dusk__output_flush(conn) < 0) return false;
-  if (conn->queued_bytes > 0) return false;
+  if (conn->queued_writes > 0) return false;
   if (keep) {
     dusk__ex_count_end(ex, DUSK__ANSWERED);
+    ex->in_handler = true; /* on_request_end may cut the connection */
     dusk__ex_finish(ex);
+    ex->in_handler = false;
+    if (ex->conn == NULL) {
+      dusk__ex_release(ex);
+      return false;
+    }
+    /* llhttp takes a trailer's fields for the connection's. */
+    if (ex->req.in_trailer) dusk__parser_start(ex);
     dusk__ex_next_message(ex);
     if (ex->parsed < ex->filled) conn->pipelines = true;
     return true;
@@ -130,16 +140,20 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   dusk__exchange_t *ex = conn->ex;
   if (ex == NULL) return false;
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
-    if (conn->queued_bytes > 0 || !begin_message(conn)) return false;
+    if (conn->queued_writes > 0 || !begin_message(conn)) return false;
     if (may_begin) return step_header(conn);
     if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
     return false;
   }
-  bool may_parse = may_begin || ex->req.body == DUSK__BODY_DROPPED;
-  if (may_parse && dusk__body_wants_bytes(ex) && ex->parsed < ex->filled) {
-    dusk__parser_run(ex);
-    if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
-    return conn->ex == ex;
+  if (dusk__body_wants_bytes(ex)) {
+    bool may_parse = may_begin || ex->req.body == DUSK__BODY_DROPPED;
+    if (ex->parsed < ex->filled && may_parse) {
+      dusk__parser_run(ex);
+      if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+      return conn->ex == ex;
+    }
+    if (ex->parsed == ex->filled && !dusk__ex_make_room(ex))
+      dusk__body_fail(ex, DUSK_EBADBODY); /* a trailer larger than the buffer */
   }
   if (conn->peer_ended && !ex->req.complete && ex->parsed == ex->filled)
     dusk__body_fail(ex, UV_ECONNRESET);
@@ -147,6 +161,9 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
     answer_failure(conn, ex);
     return true;
   }
+  if (!may_begin && ex->req.body == DUSK__BODY_FLOWING &&
+      (ex->parsed < ex->filled || ex->req.complete || ex->req.failure))
+    dusk__server_defer(conn->server, ex); /* its callback, next turn */
   if (ex->res.ended || ex->res.refused) return step_finish(conn);
   return false;
 }

@@ -136,15 +136,17 @@ static const dusk_cause_t *cause_of(dusk__ending_t ending) {
   case DUSK__GONE:
     return &dusk_client_gone;
   case DUSK__CUT:
-    return &dusk_server_closed;
+    return &dusk_connection_cut;
   default:
     return &dusk_response_ended;
   }
 }
 
-/* Parts with the running request, if there is one. */
-static void detach(dusk__conn_t *conn, dusk__ending_t ending) {
+/* Parts with the running request, if there is one. User code may be called, so
+ * it comes last, when the connection is in its new phase. */
+static void detach(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
+  dusk__ending_t ending = (dusk__ending_t)conn->ending;
   if (ex == NULL) return;
   conn->ex = NULL;
   dusk__ex_count_end(ex, ending);
@@ -152,13 +154,14 @@ static void detach(dusk__conn_t *conn, dusk__ending_t ending) {
                   ending == DUSK__GONE ? UV_ECONNRESET : UV_ECANCELED);
 }
 
-static void leave(dusk__conn_t *conn) {
+static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
   dusk__output_drop(conn);
   dusk__timeout_clear(conn);
-  detach(conn, (dusk__ending_t)conn->ending);
-  dusk_context_cancel(conn->ctx, cause_of((dusk__ending_t)conn->ending));
-  dusk_context_unref(conn->ctx);
+  set_phase(conn, phase);
+  dusk_context_t *ctx = conn->ctx;
   conn->ctx = NULL;
+  dusk_context_cancel(ctx, cause_of((dusk__ending_t)conn->ending));
+  dusk_context_unref(ctx);
 }
 
 void dusk__conn_become_active(dusk__conn_t *conn) {
@@ -169,36 +172,36 @@ void dusk__conn_become_active(dusk__conn_t *conn) {
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   if (is_over(conn)) return;
   if (conn->phase != DUSK__LINGERING) conn->ending = ending;
-  leave(conn);
-  set_phase(conn, DUSK__CLOSED);
+  leave(conn, DUSK__CLOSED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  detach(conn);
 }
 
 void dusk__conn_reset(dusk__conn_t *conn) {
   conn->ending = conn->peer_ended ? DUSK__GONE : DUSK__CUT;
-  leave(conn);
-  set_phase(conn, DUSK__CLOSED);
+  leave(conn, DUSK__CLOSED);
   if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  detach(conn);
 }
 
 /* Half-closes, and reads on until the client has closed its side: unread input
  * would turn a close into a reset, which may overtake what was written. */
 static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
-  conn->ending = ending;
-  detach(conn, ending);
   if (conn->peer_ended || shutdown(dusk__conn_fd(conn), SHUT_WR) < 0) {
     dusk__conn_close(conn, ending);
     return;
   }
+  conn->ending = ending;
   set_phase(conn, DUSK__LINGERING);
   uint64_t now = dusk__now_ms(conn->server);
   if (dusk__drain_waits_for(conn))
     dusk__timeout_set(conn, DUSK__WAIT_LINGER, now + LINGER_MS);
   else
     dusk__timeout_set(conn, DUSK__WAIT_QUIET,
-                      now + dusk__drain_quiet_ms(conn->server));
+                      dusk__after_ms(now, dusk__drain_quiet_ms(conn->server)));
   set_reading(conn, true);
+  detach(conn);
 }
 
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
@@ -226,9 +229,9 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
   if (fd < 0) return uv_translate_sys_error(errno);
   *ret_fd = fd;
   conn->ending = DUSK__TAKEN;
-  leave(conn);
-  set_phase(conn, DUSK__HIJACKED);
+  leave(conn, DUSK__HIJACKED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  detach(conn);
   return 0;
 }
 
@@ -252,18 +255,20 @@ static uint32_t taken_bytes(const dusk__conn_t *conn) {
 static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
                      uint64_t timeout_ms) {
   bool renew = conn->moved && wait != DUSK__WAIT_HEADER;
+  uint64_t deadline_ms = soon(conn, timeout_ms);
   conn->moved = false;
-  if (conn->wait == wait && !renew) return;
+  if (conn->wait == wait && !renew && conn->deadline_ms <= deadline_ms) return;
   if (wait == DUSK__WAIT_WRITE) conn->progress = taken_bytes(conn);
-  dusk__timeout_set(conn, wait, soon(conn, timeout_ms));
+  dusk__timeout_set(conn, wait, deadline_ms);
 }
 
 /* NEW or IDLE: no request, no buffers. */
 static void wait_for_request(dusk__conn_t *conn) {
   const dusk_server_config_t *config = &conn->server->config;
   if (conn->server->drain.phase == DUSK_DRAINING) {
-    dusk__timeout_set(conn, DUSK__WAIT_QUIET,
-                      conn->since_ms + dusk__drain_window_ms(conn));
+    dusk__timeout_set(
+        conn, DUSK__WAIT_QUIET,
+        dusk__after_ms(conn->since_ms, dusk__drain_window_ms(conn)));
     return;
   }
   bool is_new = conn->phase == DUSK__NEW;
@@ -276,6 +281,7 @@ static void wait_for_request(dusk__conn_t *conn) {
 static void go_idle(dusk__conn_t *conn) {
   dusk__ex_give(conn->ex);
   conn->ex = NULL;
+  conn->pipelines = false;
   if (conn->peer_ended) {
     dusk__conn_close(conn, DUSK__ANSWERED);
     return;
@@ -291,7 +297,7 @@ static void settle(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   if (conn->phase != DUSK__ACTIVE) return;
   bool in_header = ex->stage == DUSK__STAGE_HEADER;
-  if (conn->queued_bytes > 0) {
+  if (conn->queued_writes > 0) {
     wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
   } else if (in_header && !ex->begun) {
     go_idle(conn);
@@ -319,7 +325,7 @@ static void run(dusk__conn_t *conn, bool may_begin) {
 /* Once a turn, so that a handler that writes whenever it may doesn't keep the
  * loop to itself. */
 static void tell_drained(dusk__conn_t *conn) {
-  if (conn->ex == NULL || conn->queued_bytes > 0) return;
+  if (conn->ex == NULL || conn->queued_writes > 0) return;
   dusk_response_t *res = &conn->ex->res;
   dusk_drained_cb drained = res->drained_cb;
   res->drained_cb = NULL;
@@ -407,7 +413,7 @@ void dusk__conn_flushed(dusk__conn_t *conn, int err) {
     return;
   }
   conn->moved = true;
-  if (conn->queued_bytes == 0) dusk__conn_run(conn);
+  if (conn->queued_writes == 0) dusk__conn_run(conn);
 }
 
 void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
@@ -422,7 +428,7 @@ void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
       settle(conn);
     else
       dusk__conn_close(conn, DUSK__CUT);
-  } else if (dusk__conn_unread(conn) > 0) {
+  } else if (conn->reading && dusk__conn_unread(conn) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
     dusk__timeout_set(conn, wait, dusk__now_ms(conn->server) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {

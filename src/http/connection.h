@@ -52,10 +52,10 @@ struct dusk__conn {
   dusk_context_t *ctx;  /* parent of its requests'; made when asked for */
   dusk__link_t phase_link;
   dusk__link_t wait_link;
-  uint64_t since_ms;    /* start of the phase, on the loop's clock */
-  uint64_t deadline_ms; /* of `wait` */
-  size_t queued_bytes;  /* in libuv's queue, not yet taken by the kernel */
-  uint32_t written;     /* all ever, modulo 2^32 */
+  uint64_t since_ms;      /* start of the phase, on the loop's clock */
+  uint64_t deadline_ms;   /* of `wait` */
+  uint32_t queued_writes; /* in libuv, not yet taken by the kernel */
+  uint32_t written;       /* all ever, modulo 2^32 */
   uint32_t progress;    /* of it taken when the write's time-out last looked */
   uint32_t batch_bytes; /* of the drain's batch, not yet parsed */
   unsigned phase : 3;

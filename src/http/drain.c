@@ -74,7 +74,7 @@ uint64_t dusk__drain_quiet_ms(const dusk_server_t *server) {
 uint64_t dusk__drain_window_ms(const dusk__conn_t *conn) {
   uint64_t quiet_ms = dusk__drain_quiet_ms(conn->server);
   if (quiet_ms == 0) return 0;
-  return quiet_ms + dusk__sys_round_trip_ms(dusk__conn_fd(conn));
+  return dusk__after_ms(quiet_ms, dusk__sys_round_trip_ms(dusk__conn_fd(conn)));
 }
 
 bool dusk__drain_waits_for(const dusk__conn_t *conn) {
@@ -322,7 +322,7 @@ static void on_bound_end(dusk_waiter_t *waiter) {
   int err = dusk_context_err(call->bound);
   if (err == UV_ETIMEDOUT) {
     cut(server, err, &dusk_drain_cancelled);
-  } else if (server->drain.phase == DUSK_DRAINING) {
+  } else if (server->drain.phase == DUSK_DRAINING && !server->drain.cancelled) {
     cancel_requests(server, err, &dusk_drain_cancelled);
     uv_timer_start(&server->drain.cut_timer, on_grace_over, grace_ms(server),
                    0);
@@ -340,8 +340,9 @@ static void look_at_bounds(dusk_server_t *server) {
   uint64_t bound_ns = drain->deadline_ns > drain->started_ns
                           ? drain->deadline_ns - drain->started_ns
                           : 0;
-  uint64_t grace_ns = grace_ms(server) * NS_PER_MS;
-  if (grace_ns > bound_ns / 2) grace_ns = bound_ns / 2;
+  uint64_t grace_ns = bound_ns / 2; /* at most */
+  if (grace_ms(server) < grace_ns / NS_PER_MS)
+    grace_ns = grace_ms(server) * NS_PER_MS;
   uint64_t cancel_ns = drain->deadline_ns - grace_ns;
   if (now >= cancel_ns) {
     cancel_requests(server, UV_ETIMEDOUT, &dusk_drain_cancelled);
@@ -408,6 +409,8 @@ static void run_hooks(dusk_server_t *server) {
 static void finish(dusk_server_t *server) {
   server->drain.phase = DUSK_CLOSED;
   server->drain.ended_ns = uv_hrtime();
+  uv_timer_stop(&server->drain.seal_timer);
+  uv_timer_stop(&server->drain.cut_timer);
   if (server->drain.status == 0) server->drain.status = server->drain.close_err;
   for_each_conn(server, DUSK__LINGERING, cut_conn);
   dusk_context_cancel(server->ctx, &dusk_server_closed);

@@ -32,7 +32,7 @@ static void clear(dusk__exchange_t *ex) {
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->refusal = 0;
-  ex->begun = ex->in_handler = false;
+  ex->begun = ex->in_handler = ex->finished = false;
 }
 
 static dusk__exchange_t *new_exchange(dusk_server_t *server) {
@@ -100,8 +100,10 @@ void dusk__ex_next_message(dusk__exchange_t *ex) {
 static bool make_body_room(dusk__exchange_t *ex) {
   dusk_request_t *req = &ex->req;
   size_t keep = ex->parsed;
-  bool trailer = req->field_count > req->trailer_first;
-  if (trailer) keep = ex->start + req->fields[req->trailer_first].name;
+  if (req->field_count > req->trailer_first)
+    keep = ex->start + req->fields[req->trailer_first].name;
+  else if (req->in_trailer)
+    keep--; /* its end is looked at again */
   if (!req->complete && keep > ex->body_at &&
       (keep == ex->filled || ex->filled == ex->capacity)) {
     size_t shift = keep - ex->body_at;
@@ -125,7 +127,9 @@ bool dusk__ex_make_room(dusk__exchange_t *ex) {
     ex->start = 0;
   }
   if (ex->filled < ex->capacity) return true;
-  return dusk__ex_grow(ex, ex->capacity * 2);
+  /* It grows only for a header that is not complete, never for what waits
+   * behind the answer of the last request. */
+  return ex->parsed == ex->filled && dusk__ex_grow(ex, ex->capacity * 2);
 }
 
 bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity) {
@@ -138,14 +142,15 @@ bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity) {
 
 int dusk__ex_header_too_large(const dusk__exchange_t *ex) {
   uint64_t limit = ex->server->config.max_header_bytes;
-  size_t len = ex->filled - ex->start;
+  bool is_complete = ex->stage != DUSK__STAGE_HEADER;
+  size_t len = (is_complete ? ex->parsed : ex->filled) - ex->start;
   if (len <= limit) return 0;
   bool has_request_line =
       memchr(ex->buffer + ex->start, '\n', (size_t)limit) != NULL;
   return has_request_line ? 431 : 414;
 }
 
-static void end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
+void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
   dusk_request_t *req = &ex->req;
   if (req->ctx) dusk_context_cancel(req->ctx, cause);
   if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
@@ -162,21 +167,23 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   dusk_request_t *req = &ex->req;
   dusk_response_t *res = &ex->res;
   const dusk_server_config_t *config = &ex->server->config;
-  end_contexts(ex, &dusk_response_ended);
-  dusk_context_unref(req->ctx);
-  req->ctx = NULL;
+  if (ex->finished) return;
+  ex->finished = true; /* what is called below may cut the connection */
+  dusk__ex_end_contexts(ex, &dusk_response_ended);
   if (config->on_request_end &&
       (ex->stage == DUSK__STAGE_HANDLING || res->refused)) {
     dusk_request_end_t end = {
         .status = res->header_sent ? res->status : 0,
-        .body_bytes = res->body_bytes,
+        .body_bytes = res->framing == DUSK__FRAMED_EMPTY ? 0 : res->body_bytes,
         .duration_ms = dusk__now_ms(ex->server) - req->begun_ms,
         .err = res->err,
     };
     config->on_request_end(req, &end, config->on_request_end_arg);
   }
+  dusk_context_unref(req->ctx);
   free(req->collected);
   free(req->peer);
+  req->ctx = NULL;
   req->collected = req->peer = NULL;
 }
 
@@ -197,12 +204,12 @@ static void tell_cut(dusk__exchange_t *ex) {
 
 void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
   ex->conn = NULL;
-  bool whole =
-      ex->res.refused || (ex->res.ended && cause == &dusk_response_ended);
+  bool whole = ex->res.refused || ex->res.hijacked ||
+               (ex->res.ended && cause == &dusk_response_ended);
   if (ex->res.err == 0 && !whole) ex->res.err = err;
   ex->res.cut_err = err;
   dusk__server_ref(ex->server);
-  end_contexts(ex, cause);
+  dusk__ex_end_contexts(ex, cause);
   if (ex->stage != DUSK__STAGE_HANDLING) ex->res.ended = true;
   if (ex->res.ended)
     dusk__ex_release(ex);

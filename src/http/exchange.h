@@ -118,7 +118,8 @@ struct dusk__exchange {
   int refusal;         /* status to refuse the request with, 0 */
   bool begun : 1;      /* counted as a request */
   bool in_handler : 1; /* the handler is on the stack */
-  bool parsing : 1;    /* llhttp is on the stack */
+  bool finished : 1;
+  bool parsing : 1; /* llhttp is on the stack */
 
   char *buffer;
   size_t capacity;
@@ -172,7 +173,10 @@ void dusk__ex_on_turn(dusk__exchange_t *ex);
 /* Its request has ended, in the report's words. */
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);
 
-/* The handler has let go: contexts end, on_request_end is told. */
+void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause);
+
+/* The handler has let go: on_request_end is told, which may end anything. Does
+ * nothing the second time. */
 void dusk__ex_finish(dusk__exchange_t *ex);
 
 #endif

@@ -63,6 +63,25 @@ static int accept_one(int fd) {
 #endif
 }
 
+/* What accept(2) tells of one connection only: the next one may do. */
+static bool is_passing(int err) {
+  switch (err) {
+  case EINTR:
+  case ECONNABORTED:
+  case ECONNRESET:
+  case ETIMEDOUT:
+  case EPROTO:
+  case EPERM:
+  case ENETDOWN:
+  case ENETUNREACH:
+  case EHOSTDOWN:
+  case EHOSTUNREACH:
+    return true;
+  default:
+    return false;
+  }
+}
+
 static bool is_shortage(int err) {
   return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
 }
@@ -78,7 +97,7 @@ dusk__backlog_t dusk__listener_accept(dusk__listener_t *listener, int limit) {
       return DUSK__BACKLOG_EMPTY;
     } else if (is_shortage(errno)) {
       return DUSK__BACKLOG_STUCK;
-    } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {
+    } else if (!is_passing(errno)) {
       listener->err = uv_translate_sys_error(errno);
       return DUSK__BACKLOG_EMPTY;
     }

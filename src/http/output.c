@@ -13,7 +13,6 @@
 typedef struct queued {
   uv_write_t write;
   dusk__conn_t *conn;
-  size_t len;
   dusk_release_cb release;
   void *arg;
   char copy[];
@@ -28,10 +27,15 @@ void dusk__output_done(dusk__output_t *output) {
   free(output->bytes);
 }
 
+/* uv_buf_init takes no more than 4 GiB. */
+static uv_buf_t buffer(const char *data, size_t len) {
+  return (uv_buf_t){.base = (char *)data, .len = len};
+}
+
 static void on_written(uv_write_t *write, int err) {
   queued_t *queued = DUSK__OWNER(write, queued_t, write);
   dusk__conn_t *conn = queued->conn;
-  conn->queued_bytes -= queued->len;
+  conn->queued_writes--;
   if (queued->release) queued->release(queued->arg);
   free(queued);
   dusk__conn_flushed(conn, err);
@@ -43,7 +47,6 @@ static int queue(dusk__conn_t *conn, const char *data, size_t len,
   queued_t *queued = malloc(sizeof(*queued) + (release ? 0 : len));
   if (queued == NULL) return UV_ENOMEM;
   queued->conn = conn;
-  queued->len = len;
   queued->release = release;
   queued->arg = arg;
   if (release == NULL) data = memcpy(queued->copy, data, len);
@@ -54,7 +57,7 @@ static int queue(dusk__conn_t *conn, const char *data, size_t len,
     free(queued);
     return err;
   }
-  conn->queued_bytes += len;
+  conn->queued_writes++;
   conn->written += (uint32_t)len;
   return 0;
 }
@@ -62,7 +65,7 @@ static int queue(dusk__conn_t *conn, const char *data, size_t len,
 /* How many of the bytes the kernel took at once, or an error. */
 static ssize_t try_write(dusk__conn_t *conn, const uv_buf_t bufs[],
                          unsigned count) {
-  if (conn->queued_bytes > 0) return 0;
+  if (conn->queued_writes > 0) return 0;
   int sent = uv_try_write((uv_stream_t *)&conn->tcp, bufs, count);
   if (sent > 0) conn->written += (uint32_t)sent;
   return sent == UV_EAGAIN ? 0 : sent;
@@ -76,7 +79,7 @@ static int failed(dusk__conn_t *conn, int err) {
 int dusk__output_flush(dusk__conn_t *conn) {
   dusk__output_t *output = &conn->server->output;
   if (output->conn != conn || output->len == 0) return 0;
-  uv_buf_t buf = uv_buf_init(output->bytes, (unsigned)output->len);
+  uv_buf_t buf = buffer(output->bytes, output->len);
   output->len = 0;
   ssize_t sent = try_write(conn, &buf, 1);
   if (sent < 0) return failed(conn, (int)sent);
@@ -87,12 +90,12 @@ int dusk__output_flush(dusk__conn_t *conn) {
 
 char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
   dusk__output_t *output = &conn->server->output;
+  /* A flush that fails may call user code, which may gather for another one. */
+  while (output->conn && output->conn != conn && output->len > 0)
+    dusk__output_flush(output->conn);
   if (conn->phase == DUSK__CLOSED) return NULL;
-  if (output->conn != conn) {
-    if (output->conn && output->len > 0) dusk__output_flush(output->conn);
-    output->conn = conn;
-    output->len = 0;
-  }
+  if (output->conn != conn) output->len = 0;
+  output->conn = conn;
   if (DUSK__OUTPUT_BYTES - output->len < len && dusk__output_flush(conn) < 0)
     return NULL;
   return output->bytes + output->len;
@@ -117,8 +120,7 @@ int dusk__output_bytes(dusk__conn_t *conn, const void *data, size_t len) {
 static int write_both(dusk__conn_t *conn, const char *data, size_t len,
                       dusk_release_cb *release, void *arg) {
   dusk__output_t *output = &conn->server->output;
-  uv_buf_t bufs[2] = {uv_buf_init(output->bytes, (unsigned)output->len),
-                      uv_buf_init((char *)data, (unsigned)len)};
+  uv_buf_t bufs[2] = {buffer(output->bytes, output->len), buffer(data, len)};
   output->len = 0;
   ssize_t sent = try_write(conn, bufs, 2);
   if (sent < 0) return (int)sent;
@@ -139,8 +141,7 @@ static int write_both(dusk__conn_t *conn, const char *data, size_t len,
 int dusk__output_ref(dusk__conn_t *conn, const void *data, size_t len,
                      dusk_release_cb release, void *arg) {
   int err = UV_ECANCELED;
-  if (len > INT32_MAX) err = UV_E2BIG;
-  if (len <= INT32_MAX && dusk__output_reserve(conn, 0) != NULL) {
+  if (dusk__output_reserve(conn, 0) != NULL) {
     err = write_both(conn, data, len, &release, arg);
     if (err < 0) err = failed(conn, err);
   }

@@ -189,6 +189,16 @@ static void limit_framing(dusk__exchange_t *ex) {
     req->failure = DUSK_EBADBODY;
 }
 
+/* Its fields one a line, and an empty line, which ends in CR LF. */
+static bool trailer_is_strict(dusk__exchange_t *ex) {
+  dusk_request_t *req = &ex->req;
+  if (req->field_count > req->trailer_first)
+    return dusk__strict_fields(ex, req->fields[req->trailer_first].name,
+                               req->trailer_first) == 0;
+  const char *end = ex->buffer + ex->parsed;
+  return ex->parsed >= 2 && end[-2] == '\r' && end[-1] == '\n';
+}
+
 void dusk__parser_run(dusk__exchange_t *ex) {
   const char *from = ex->buffer + ex->parsed;
   ex->parsing = true;
@@ -207,8 +217,6 @@ void dusk__parser_run(dusk__exchange_t *ex) {
     ex->refusal = refusal_of(ex, err);
     ex->stage = DUSK__STAGE_HEADER;
   }
-  if (ex->req.complete && ex->req.field_count > ex->req.trailer_first &&
-      dusk__strict_fields(ex, ex->req.fields[ex->req.trailer_first].name,
-                          ex->req.trailer_first))
+  if (ex->req.complete && ex->req.in_trailer && !trailer_is_strict(ex))
     ex->req.failure = DUSK_EBADBODY;
 }

@@ -137,6 +137,7 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
   if (*release) {
     err = dusk__output_ref(ex->conn, data, len, *release, arg);
     *release = NULL;
+    if (ex->conn == NULL) return UV_ECANCELED;
   } else {
     err = dusk__output_bytes(ex->conn, data, len);
   }
@@ -178,13 +179,15 @@ static int write_piece(dusk_response_t *res, const void *data, size_t len,
   dusk__conn_t *conn = ex->conn;
   dusk__conn_advance(conn);
   if (ex->conn == NULL) return UV_ECANCELED;
-  return conn->queued_bytes > 0;
+  return conn->queued_writes > 0;
 }
 
 /* Lets go: what happens next is the connection's business, if there is one. */
 static void let_go(dusk__exchange_t *ex) {
   ex->res.ended = true;
+  ex->res.drained_cb = NULL;
   dusk__body_drop(ex);
+  dusk__ex_end_contexts(ex, &dusk_response_ended);
   if (ex->conn)
     dusk__conn_advance(ex->conn);
   else
@@ -217,7 +220,7 @@ static int end(dusk_response_t *res, const void *data, size_t len,
   if (whole && ex->conn) {
     int framed = finish_framing(ex);
     if (framed < 0) err = framed;
-  } else if (err == DUSK_ELENGTH) {
+  } else if (!whole) {
     res->aborted = true;
     res->close = true;
   }
@@ -263,6 +266,17 @@ static bool is_value(const char *value, size_t len) {
     if ((c < ' ' && c != '\t') || c == 127) return false;
   }
   return true;
+}
+
+/* RFC 9110, 7.6.1: a list of tokens, in any case. */
+static bool has_close(const char *value) {
+  while (*value) {
+    value += strspn(value, ", \t");
+    size_t len = strcspn(value, ", \t");
+    if (len == 5 && strncasecmp(value, "close", 5) == 0) return true;
+    value += len;
+  }
+  return false;
 }
 
 static int declare_length(dusk_response_t *res, const char *value) {
@@ -323,10 +337,9 @@ int dusk_response_header(dusk_response_t *res, const char *name,
     if (strcasecmp(name, "date") == 0) res->has_date = true;
     break;
   case 10:
-    if (strcasecmp(name, "connection") == 0 &&
-        strcasecmp(value, "close") == 0) {
+    if (strcasecmp(name, "connection") == 0 && has_close(value)) {
       res->close = true;
-      return 0;
+      if (strcasecmp(value, "close") == 0) return 0; /* said by the server */
     }
     break;
   case 14:
@@ -385,23 +398,22 @@ int dusk_response_hijack(dusk_response_t *res, uv_os_sock_t *ret_fd,
   if (ex->parsing) return UV_EBUSY; /* what is early is not known yet */
   int err = dusk__output_flush(ex->conn);
   if (err < 0) return err;
-  if (ex->conn->queued_bytes > 0) return UV_EBUSY;
+  if (ex->conn->queued_writes > 0) return UV_EBUSY;
   char *early;
   size_t early_len;
   err = copy_early(ex, &early, &early_len);
   if (err < 0) return err;
   uv_os_sock_t fd;
-  err = dusk__conn_hijack(ex->conn, &fd);
+  res->hijacked = res->ended = true;
+  err = dusk__conn_hijack(ex->conn, &fd); /* releases both */
   if (err < 0) {
+    res->hijacked = res->ended = false;
     free(early);
     return err;
   }
   *ret_fd = fd;
   *ret_early = early;
   *ret_early_len = early_len;
-  res->hijacked = true;
-  res->ended = true;
-  dusk__ex_release(ex);
   return 0;
 }
 

@@ -12,6 +12,8 @@
 const dusk_cause_t dusk_drain_cancelled = {UV_ECANCELED,
                                            "the server's drain is ending"};
 const dusk_cause_t dusk_server_closed = {UV_ECANCELED, "the server was closed"};
+const dusk_cause_t dusk_connection_cut = {UV_ECANCELED,
+                                          "the connection was cut"};
 const dusk_cause_t dusk_client_gone = {UV_ECANCELED, "the client went away"};
 const dusk_cause_t dusk_response_ended = {UV_ECANCELED,
                                           "the response has ended"};
@@ -126,6 +128,10 @@ static void on_handle_closed(uv_handle_t *handle) {
 
 void dusk__server_close_handles(dusk_server_t *server) {
   if (server->handles_closing) return;
+  if (!dusk__list_empty(&server->turn_exchanges)) {
+    dusk__server_at_turn(server); /* somebody is still to be told */
+    return;
+  }
   server->handles_closing = true;
   uv_handle_t *handles[] = {
       (uv_handle_t *)&server->timeouts.timer,
@@ -176,7 +182,7 @@ static int make_contexts(dusk_server_t *server) {
   /* A deadline is there to be brought forward by the drain. */
   int err = dusk_context_with_deadline(base, DUSK_OFF, &dusk_drain_cancelled,
                                        &server->ctx);
-  if (err == 0) err = dusk_context_with_cancel(base, &server->draining);
+  if (err == 0) err = dusk_context_with_cancel(server->root, &server->draining);
   if (err == 0) err = dusk_context_with_cancel(server->root, &server->gone);
   if (err == 0) dusk_context_cancel(server->gone, &dusk_client_gone);
   return err;

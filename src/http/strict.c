@@ -67,7 +67,11 @@ static bool is_target(uint8_t method, const char *target) {
   if (method == HTTP_CONNECT) return *target && is_host(target);
   if (strcmp(target, "*") == 0) return method == HTTP_OPTIONS;
   const char *authority = strstr(target, "://");
-  return authority && authority[3] && !strchr("/?", authority[3]);
+  if (authority == NULL || !dusk__is_host_char(authority[3])) return false;
+  authority += 3;
+  while (dusk__is_host_char(*authority))
+    authority++;
+  return *authority == '\0' || strchr("/?", *authority);
 }
 
 int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {

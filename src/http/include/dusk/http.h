@@ -187,9 +187,9 @@ DUSK_EXTERN size_t dusk_report_text(const dusk_report_t *report, char *buf,
 DUSK_EXTERN size_t dusk_report_json(const dusk_report_t *report, char *buf,
                                     size_t size);
 
-/* `status`: 0 when everything was answered, UV_ETIMEDOUT or UV_ECANCELED when
- * the bound's end cancelled or cut something. The server may be unreferenced
- * here. */
+/* `status`: 0 when everything was answered; UV_ETIMEDOUT or UV_ECANCELED when
+ * the bound's end, or dusk_server_close, cancelled or cut something; else the
+ * error that closing a listener met. The server may be unreferenced here. */
 typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
 
 /* Shuts the server down without losing a request: seals the listeners and
@@ -219,7 +219,9 @@ DUSK_EXTERN void dusk_server_close(dusk_server_t *server);
 /* The causes that request contexts of a drained or closed server end with. */
 DUSK_EXTERN extern const dusk_cause_t dusk_drain_cancelled;
 DUSK_EXTERN extern const dusk_cause_t dusk_server_closed;
-/* ... when the client went away, and when the response has ended. */
+/* ... when the connection was cut for another reason, by a time-out or for want
+ * of memory; when the client went away; and when the response has ended. */
+DUSK_EXTERN extern const dusk_cause_t dusk_connection_cut;
 DUSK_EXTERN extern const dusk_cause_t dusk_client_gone;
 DUSK_EXTERN extern const dusk_cause_t dusk_response_ended;
 
@@ -241,8 +243,9 @@ DUSK_EXTERN dusk_context_t *dusk_server_draining(dusk_server_t *server);
 
 /* The method, "GET"; the target as sent, "/a%20b?x=1"; its path, still encoded,
  * "/a%20b"; its query without '?', "x=1", or "" (also for "?"). A target in
- * absolute form has its path here. The minor version: 1 for HTTP/1.1. The host:
- * from an absolute target, else the Host field, else "". */
+ * absolute form has its path here; NULL when memory ran out. The minor version:
+ * 1 for HTTP/1.1. The host: from an absolute target, else the Host field, else
+ * "". */
 DUSK_EXTERN const char *dusk_request_method(const dusk_request_t *req);
 DUSK_EXTERN const char *dusk_request_target(const dusk_request_t *req);
 DUSK_EXTERN const char *dusk_request_path(dusk_request_t *req);
@@ -374,7 +377,7 @@ DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
 
 /* The same as write and end, for a large body by reference: `data` is kept, not
  * copied, until `release` is called with `arg`, once, also on error, and
- * possibly inside the call. */
+ * possibly inside the call: it must not use this server. */
 typedef void (*dusk_release_cb)(void *arg);
 DUSK_EXTERN int dusk_response_write_ref(dusk_response_t *res, const void *data,
                                         size_t len, dusk_release_cb release,
@@ -383,9 +386,9 @@ DUSK_EXTERN int dusk_response_end_ref(dusk_response_t *res, const void *data,
                                       size_t len, dusk_release_cb release,
                                       void *arg);
 
-/* Calls `cb` once, when all that was written has gone to the kernel, never
- * inside this call, or when the connection was cut. Errors: UV_EINVAL,
- * UV_EBUSY while one waits, UV_ECANCELED. */
+/* Calls `cb` once, when all that was written has gone to the kernel, or when
+ * the connection was cut; never inside this call, and not after the response's
+ * end. Errors: UV_EINVAL, UV_EBUSY while one waits, UV_ECANCELED. */
 typedef void (*dusk_drained_cb)(dusk_response_t *res, void *arg);
 DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
                                          dusk_drained_cb cb, void *arg);

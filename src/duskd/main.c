@@ -17,6 +17,7 @@ typedef struct duskd {
   dusk_context_t *root;
   duskd_routes_t routes;
   duskd_stop_t stop;
+  int cuts_told;
 } duskd_t;
 
 static void must(int err, const char *verb, const char *what) {
@@ -43,6 +44,8 @@ static void set_up(duskd_t *duskd) {
   must(duskd__routes_init(&duskd->routes, duskd->root), "set up", "routes");
   flags->server.handler = dusk_mux_serve;
   flags->server.handler_arg = duskd->routes.mux;
+  flags->server.on_request_cut = duskd__stop_tell_cut;
+  flags->server.on_request_cut_arg = &duskd->cuts_told;
   open_access_log(duskd);
   must(dusk_server_new(duskd->root, &flags->server, &server), "make",
        "a server");

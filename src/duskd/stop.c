@@ -34,6 +34,7 @@
 #define SAME_SIGNAL_MS 100
 #define STUCK_AFTER_MS 2000 /* for what a loop that turns does at the end */
 #define PROGRESS_MS 1000
+#define TOLD_CUTS 10
 
 /* -- In signal handlers ---------------------------------------------------- */
 
@@ -140,6 +141,15 @@ static void tell_progress(uv_timer_t *timer) {
            duskd__duration_text(report.left_ms, duration));
   dusk_report_json(&report, json, sizeof json);
   duskd__log_object(DUSKD_INFO, text, "progress", json);
+}
+
+void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
+  int *told = arg;
+  char duration[DUSKD_DURATION_SIZE];
+  if (*told == TOLD_CUTS) duskd__log(DUSKD_WARN, "cut: and more");
+  if (++*told > TOLD_CUTS) return;
+  duskd__log(DUSKD_WARN, "cut: \"%s %s\" after %s", dusk_request_method(req),
+             dusk_request_target(req), duskd__duration_text(age_ms, duration));
 }
 
 static void tell_result(const duskd_stop_t *stop) {

@@ -34,6 +34,9 @@ int duskd__stop_init(duskd_stop_t *stop, dusk_context_t *root,
                      const duskd_flags_t *flags, duskd_routes_t *routes,
                      dusk_server_t *server);
 
+/* dusk_server_config_t's on_request_cut: tells of the first few. */
+void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg);
+
 /* Drains at once, as if a signal had come, for a reason that was told; the exit
  * status will be DUSKD_FAILED. */
 void duskd__stop_failed(duskd_stop_t *stop);

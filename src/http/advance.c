@@ -27,6 +27,7 @@ static bool begin_message(dusk__conn_t *conn) {
   if (ex->start == ex->filled) return false;
   ex->begun = true;
   ex->req.begun_ms = dusk__now_ms(conn->server);
+  conn->requests++;
   conn->server->drain.requests_begun++;
   conn->server->drain.requests_now++;
   dusk__conn_become_active(conn);

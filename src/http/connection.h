@@ -55,6 +55,7 @@ struct dusk__conn {
   uint64_t since_ms;      /* start of the phase, on the loop's clock */
   uint64_t deadline_ms;   /* of `wait` */
   uint32_t queued_writes; /* in libuv, not yet taken by the kernel */
+  uint32_t requests;      /* begun */
   uint32_t written;       /* all ever, modulo 2^32 */
   uint32_t progress;    /* of it taken when the write's time-out last looked */
   uint32_t batch_bytes; /* of the drain's batch, not yet parsed */

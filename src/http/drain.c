@@ -279,12 +279,24 @@ static void cancel_requests(dusk_server_t *server, int status,
   dusk_context_cancel(server->ctx, cause);
 }
 
+static void tell_cut(dusk__conn_t *conn) {
+  const dusk_server_config_t *config = &conn->server->config;
+  dusk__exchange_t *ex = conn->ex;
+  if (config->on_request_cut == NULL || ex == NULL || ex->res.ended ||
+      ex->stage != DUSK__STAGE_HANDLING)
+    return;
+  config->on_request_cut(&ex->req,
+                         dusk__now_ms(conn->server) - ex->req.begun_ms,
+                         config->on_request_cut_arg);
+}
+
 static void cut_conn(dusk__conn_t *conn) {
   static const dusk__ending_t endings[DUSK__PHASES] = {
       [DUSK__NEW] = DUSK__UNUSED,
       [DUSK__ACTIVE] = DUSK__CUT,
       [DUSK__IDLE] = DUSK__UNANSWERED_IDLE,
   };
+  tell_cut(conn);
   dusk__conn_close(conn, endings[conn->phase]); /* LINGERING has its own */
 }
 

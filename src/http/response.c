@@ -104,6 +104,7 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
   res->declared_length = length;
   if (!res->close)
     res->close = !ex->req.keep_alive || dusk__body_leaves_too_much(ex) ||
+                 ex->conn->requests >= ex->server->config.max_requests ||
                  dusk__drain_is_last(ex->conn);
 
   char *begin =

@@ -162,6 +162,7 @@ static void set_defaults(dusk_server_config_t *config) {
   default_to(&config->max_header_count, 500);
   default_to(&config->max_body_bytes, 1048576);
   default_to(&config->max_connections, DUSK_OFF);
+  default_to(&config->max_requests, DUSK_OFF);
   default_to(&config->quiet_window_ms, 100);
   default_to(&config->cancel_grace_ms, 250);
 }

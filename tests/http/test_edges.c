@@ -99,6 +99,21 @@ static void a_late_reader_gets_every_answer(void **state) {
   loopback_close(&lb, 5000);
 }
 
+static void max_requests_closes_with_the_last(void **state) {
+  (void)state;
+  dusk_server_config_t config = {.handler = answer, .max_requests = 2};
+  loopback_t lb;
+  loopback_open(&lb, &config);
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET GET GET);
+  char buf[1024];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_int_equal(count_of(buf, "200 OK"), 2);
+  assert_int_equal(count_of(buf, "Connection: close"), 1);
+  close(client);
+  loopback_close(&lb, 5000);
+}
+
 /* -- User code that ends things -------------------------------------------- */
 
 typedef struct ender {
@@ -368,6 +383,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(header_limit_counts_neither_body_nor_followers),
       cmocka_unit_test(a_late_reader_gets_every_answer),
+      cmocka_unit_test(max_requests_closes_with_the_last),
       cmocka_unit_test(the_server_may_be_closed_when_a_request_ends),
       cmocka_unit_test(who_is_cut_by_a_hook_is_told),
       cmocka_unit_test(a_finished_drain_keeps_no_loop_alive),

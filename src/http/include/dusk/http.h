@@ -50,6 +50,10 @@ typedef struct dusk_request_end {
 typedef void (*dusk_request_end_cb)(dusk_request_t *req,
                                     const dusk_request_end_t *end, void *arg);
 
+/* `age_ms`: since the request's first byte. */
+typedef void (*dusk_request_cut_cb)(dusk_request_t *req, uint64_t age_ms,
+                                    void *arg);
+
 /* Zero is the default told here, DUSK_OFF is none. */
 typedef struct dusk_server_config {
   /* Answers every request; a dusk_mux_t's is dusk_mux_serve. Required. */
@@ -71,6 +75,7 @@ typedef struct dusk_server_config {
   uint64_t max_header_count; /* 500: header fields; 431 */
   uint64_t max_body_bytes;   /* 1 MiB: a request's body; 413 */
   uint64_t max_connections;  /* none: beyond it clients wait in the backlog */
+  uint64_t max_requests; /* none: of a connection; the last answer closes it */
 
   uint64_t quiet_window_ms; /* 100 ms: in a drain an idle connection is closed
                              * this and its round trip after its last answer;
@@ -85,6 +90,11 @@ typedef struct dusk_server_config {
    * pipelined batch, or was given up. The request may still be read. */
   dusk_request_end_cb on_request_end;
   void *on_request_end_arg;
+
+  /* Called for each request that a handler still has when the drain's bound or
+   * dusk_server_close is about to cut it. */
+  dusk_request_cut_cb on_request_cut;
+  void *on_request_cut_arg;
 } dusk_server_config_t;
 
 /* A server on the loop of `root`, which must outlive it; `config` is copied.

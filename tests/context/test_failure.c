@@ -1,0 +1,165 @@
+/* Every allocation fails once: the caller is told, nothing leaks, nothing is
+ * half done. Needs tests/support/alloc.h. */
+#include "fixture.h"
+#include "alloc.h"
+
+#include <dusk/signal.h>
+#include <signal.h>
+
+static const char key[] = "key";
+static const int signums[] = {SIGUSR1, SIGUSR2, SIGWINCH};
+
+typedef int (*call_fn)(dusk_context_t *parent, dusk_context_t **ret_ctx);
+
+static int call_with_cancel(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_cancel(parent, ret_ctx);
+}
+
+static int call_with_timeout(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_timeout(parent, 60000, NULL, ret_ctx);
+}
+
+static int call_with_past(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_deadline(parent, 1, NULL, ret_ctx);
+}
+
+static int call_with_value(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_value(parent, key, NULL, ret_ctx);
+}
+
+static int call_with_signals(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_signals(parent, signums, 3, ret_ctx);
+}
+
+static int call_with_all_signals(dusk_context_t *parent,
+                                 dusk_context_t **ret_ctx) {
+  return dusk_context_with_signals(parent, NULL, 0, ret_ctx);
+}
+
+static bool is_default(int signum) {
+  struct sigaction now;
+  assert_int_equal(sigaction(signum, NULL, &now), 0);
+  return now.sa_handler == SIG_DFL;
+}
+
+/* How many allocations the call makes. */
+static size_t fail_each(fixture_t *f, dusk_context_t *parent, call_fn call) {
+  for (size_t n = 1;; n++) {
+    size_t live = alloc_live();
+    size_t before = entries(parent);
+    dusk_context_t *ctx = f->root;
+    alloc_fail_at(n);
+    int err = call(parent, &ctx);
+    bool failed = alloc_has_failed();
+    alloc_fail_at(0);
+    if (failed) {
+      assert_int_equal(err, UV_ENOMEM);
+      assert_ptr_equal(ctx, f->root);
+      assert_int_equal(entries(parent), before);
+    } else {
+      assert_int_equal(err, 0);
+      end(ctx);
+    }
+    turn(&f->loop); /* handles are closed there */
+    assert_int_equal(alloc_live(), live);
+    assert_int_equal(entries(parent), before);
+    assert_true(is_default(SIGUSR1) && is_default(SIGWINCH));
+    if (!failed) return n - 1;
+  }
+}
+
+static void deriving_tells_enomem(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  assert_int_equal(fail_each(f, parent, call_with_cancel), 1);
+  assert_int_equal(fail_each(f, parent, call_with_timeout), 1);
+  assert_int_equal(fail_each(f, parent, call_with_past), 1);
+  assert_int_equal(fail_each(f, parent, call_with_value), 1);
+  assert_live(parent);
+  end(parent);
+}
+
+static void with_signals_tells_enomem(void **state) {
+  fixture_t *f = *state;
+  assert_int_equal(fail_each(f, f->root, call_with_signals), 2 + 3);
+  assert_true(fail_each(f, f->root, call_with_all_signals) > 2 + 50);
+}
+
+static void attach_tells_enomem(void **state) {
+  fixture_t *f = *state;
+  size_t live = alloc_live();
+  dusk_context_t *second = f->root;
+  alloc_fail_at(1);
+  assert_int_equal(dusk_context_attach(&f->loop, &second), UV_ENOMEM);
+  assert_true(alloc_has_failed());
+  alloc_fail_at(0);
+  assert_ptr_equal(second, f->root);
+  assert_int_equal(alloc_live(), live);
+}
+
+/* What was notified before stays, what failed is not there. */
+static void notify_adds_all_or_nothing(void **state) {
+  fixture_t *f = *state;
+  size_t live = alloc_live();
+  dusk_signals_t *signals;
+  assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
+  assert_int_equal(dusk_signals_notify(signals, signums, 1), 0);
+  for (size_t n = 1; n <= 2; n++) {
+    alloc_fail_at(n);
+    assert_int_equal(dusk_signals_notify(signals, signums, 3), UV_ENOMEM);
+    alloc_fail_at(0);
+    assert_false(is_default(SIGUSR1));
+    assert_true(is_default(SIGUSR2) && is_default(SIGWINCH));
+  }
+  assert_int_equal(dusk_signals_notify(signals, signums, 3), 0);
+  assert_false(is_default(SIGUSR2));
+  dusk_signals_free(signals);
+  turn(&f->loop);
+  assert_int_equal(alloc_live(), live);
+}
+
+/* The rest can't fail, because it allocates nothing. */
+static void waiting_and_ending_allocate_nothing(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_timeout(f->root, 60000, NULL);
+  dusk_context_t *child = with_timeout(parent, 30000, NULL);
+  call_t calls[2];
+  size_t before = alloc_count();
+  call_after(child, &calls[0], f->root);
+  call_after(parent, &calls[1], f->root);
+  dusk_waiter_stop(&calls[1].waiter);
+  call_after(parent, &calls[1], f->root);
+  dusk_context_bring_forward(parent, dusk_context_deadline(parent) - 1);
+  dusk_context_cancel(parent, NULL);
+  uv_run(&f->loop, UV_RUN_DEFAULT);
+  dusk_context_err(child);
+  dusk_context_unref(child);
+  dusk_context_unref(parent);
+  assert_int_equal(alloc_count(), before);
+  assert_int_equal(calls[0].calls + calls[1].calls, 2);
+}
+
+static void ctx_164_nothing_stays_allocated(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  size_t live = alloc_live();
+  for (int i = 0; i < 100000; i++) {
+    dusk_context_t *ctx = with_cancel(parent);
+    if (i % 2 == 0) dusk_context_cancel(ctx, NULL);
+    dusk_context_unref(ctx);
+  }
+  assert_int_equal(alloc_live(), live);
+  end(parent);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      fixture_test(deriving_tells_enomem),
+      fixture_test(with_signals_tells_enomem),
+      fixture_test(attach_tells_enomem),
+      fixture_test(notify_adds_all_or_nothing),
+      fixture_test(waiting_and_ending_allocate_nothing),
+      fixture_test(ctx_164_nothing_stays_allocated),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+/* A million contexts, in a row and side by side, on a small stack.
+ *
+ * Linear time is shown by a bound that a quadratic walk would miss by far: a
+ * million steps of a nanosecond each, squared, are a quarter of an hour. */
+#include "fixture.h"
+#include "tree.h"
+
+#include <stdlib.h>
+
+enum { MILLION = 1000000, STACK = 256 * 1024 };
+
+/* Each context is the only holder of the one above it. */
+static dusk_context_t *make_chain(dusk_context_t *root, dusk_context_t **top) {
+  dusk_context_t *ctx = with_cancel(root);
+  *top = dusk_context_ref(ctx);
+  for (int i = 1; i < MILLION; i++) {
+    dusk_context_t *next = with_cancel(ctx);
+    dusk_context_unref(ctx);
+    ctx = next;
+  }
+  return ctx;
+}
+
+static void a_long_chain_is_cancelled_and_released(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t *top;
+  dusk_context_t *last = make_chain(f->root, &top);
+  dusk_context_cancel(top, NULL);
+  assert_ended(last, UV_ECANCELED, &dusk_canceled);
+  dusk_context_unref(top);
+  dusk_context_unref(last);
+}
+
+static void a_long_live_chain_is_released(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t *top;
+  dusk_context_t *last = make_chain(f->root, &top);
+  dusk_context_unref(last);
+  assert_int_equal(entries(top), 0);
+  end(top);
+}
+
+static void many_children_are_cancelled_with_their_parent(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t **children = malloc(MILLION * sizeof(children[0]));
+  dusk_context_t *parent = with_cancel(f->root);
+  for (int i = 0; i < MILLION; i++)
+    children[i] = with_cancel(parent);
+  dusk_context_cancel(parent, NULL);
+  for (int i = 0; i < MILLION; i++) {
+    if (dusk_context_err(children[i]) != UV_ECANCELED) fail();
+    dusk_context_unref(children[i]);
+  }
+  dusk_context_unref(parent);
+  free(children);
+}
+
+static void many_children_leave_in_any_order(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t **children = malloc(MILLION * sizeof(children[0]));
+  dusk_context_t *parent = with_cancel(f->root);
+  for (int i = 0; i < MILLION; i++)
+    children[i] = with_cancel(parent);
+  for (int64_t i = 0; i < MILLION; i++) /* 611957 is prime */
+    end(children[i * 611957 % MILLION]);
+  assert_int_equal(entries(parent), 0);
+  end(parent);
+  free(children);
+}
+
+static void many_deadlines_are_brought_forward_and_end(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t **children = malloc(MILLION * sizeof(children[0]));
+  dusk_context_t *parent = with_deadline(f->root, DUSK_OFF, NULL);
+  uint64_t far = uv_hrtime() + 3600000 * MS;
+  for (int64_t i = 0; i < MILLION; i++)
+    children[i] =
+        with_deadline(parent, far + (uint64_t)(i * 611957 % MILLION), NULL);
+  assert_true(dusk_context_deadline(children[0]) == far);
+  /* Half of them now tell their parent's, the others their own. */
+  dusk_context_bring_forward(parent, far + MILLION / 2);
+  assert_int_equal(entries(parent), MILLION);
+  dusk_context_bring_forward(parent, uv_hrtime());
+  for (int i = 0; i < MILLION; i++) {
+    if (dusk_context_err(children[i]) != UV_ETIMEDOUT) fail();
+    dusk_context_unref(children[i]);
+  }
+  assert_null(((dusk__root_t *)f->root)->heap);
+  dusk_context_unref(parent);
+  free(children);
+}
+
+typedef struct {
+  void (*test)(void *f);
+  fixture_t *f;
+} job_t;
+
+static void run_job(void *arg) {
+  job_t *job = arg;
+  job->test(job->f);
+}
+
+static void on_small_stack(void **state, void (*test)(void *f)) {
+  uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE,
+                                 .stack_size = STACK};
+  job_t job = {test, *state};
+  uv_thread_t thread;
+  uint64_t start = uv_hrtime();
+  assert_int_equal(uv_thread_create_ex(&thread, &options, run_job, &job), 0);
+  uv_thread_join(&thread);
+  assert_true(uv_hrtime() - start < 30000 * MS);
+  turn(&job.f->loop);
+}
+
+#define SMALL_STACK(test)                                                      \
+  static void on_a_small_stack_##test(void **state) {                          \
+    on_small_stack(state, test);                                               \
+  }
+
+SMALL_STACK(a_long_chain_is_cancelled_and_released)
+SMALL_STACK(a_long_live_chain_is_released)
+SMALL_STACK(many_children_are_cancelled_with_their_parent)
+SMALL_STACK(many_children_leave_in_any_order)
+SMALL_STACK(many_deadlines_are_brought_forward_and_end)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      fixture_test(on_a_small_stack_a_long_chain_is_cancelled_and_released),
+      fixture_test(on_a_small_stack_a_long_live_chain_is_released),
+      fixture_test(
+          on_a_small_stack_many_children_are_cancelled_with_their_parent),
+      fixture_test(on_a_small_stack_many_children_leave_in_any_order),
+      fixture_test(on_a_small_stack_many_deadlines_are_brought_forward_and_end),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,233 @@
+/* Contexts that signals cancel: NotifyContext. */
+#include "fixture.h"
+#include "child.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static const int signums[] = {SIGINT, SIGTERM};
+
+static dusk_context_t *with_signals(dusk_context_t *parent) {
+  dusk_context_t *ctx = NULL;
+  must(dusk_context_with_signals(parent, signums, 2, &ctx) == 0);
+  return ctx;
+}
+
+static bool is_cause(dusk_context_t *ctx, const char *text) {
+  const dusk_cause_t *cause = dusk_context_cause(ctx);
+  return dusk_context_err(ctx) == UV_ECANCELED && cause != NULL &&
+         strcmp(cause->text, text) == 0 && cause->code == UV_ECANCELED;
+}
+
+static void stop(dusk_context_t *ctx) {
+  must(dusk_context_stop_signals(ctx) == 0);
+  dusk_context_unref(ctx);
+}
+
+static bool is_default(int signum) {
+  struct sigaction now;
+  must(sigaction(signum, NULL, &now) == 0);
+  return now.sa_handler == SIG_DFL;
+}
+
+static void send_self(int signum) {
+  must(kill(getpid(), signum) == 0);
+}
+
+CHILD_TEST(sig_066_a_signal_ends_the_context) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  dusk_context_t *child = NULL;
+  must(dusk_context_with_cancel(ctx, &child) == 0);
+  call_t call;
+  call_after(child, &call, env->root);
+  must(dusk_context_err(ctx) == 0 && dusk_context_cause(ctx) == NULL);
+  send_self(SIGINT);
+  serve_turn(env);
+  must(call.calls == 1);
+  must(is_cause(ctx, "interrupt signal received")); /* SIG-067, 068, 069 */
+  must(dusk_context_cause(child) == dusk_context_cause(ctx));
+  stop(ctx);
+  must(is_cause(child, "interrupt signal received")); /* held by the child */
+  dusk_context_unref(child);
+}
+
+CHILD_TEST(sig_068_the_cause_names_the_signal) {
+  (void)arg;
+  static const struct {
+    int signum;
+    const char *text;
+  } rows[] = {
+      {SIGTERM, "terminated signal received"},
+      {SIGUSR1, "user defined signal 1 signal received"},
+      {SIGVTALRM, "virtual timer expired signal received"},
+      {SIGPROF, "profiling timer expired signal received"},
+  };
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    dusk_context_t *ctx;
+    must(dusk_context_with_signals(env->root, &rows[i].signum, 1, &ctx) == 0);
+    send_self(rows[i].signum);
+    serve_turn(env);
+    must(is_cause(ctx, rows[i].text));
+    stop(ctx);
+  }
+}
+
+CHILD_TEST(sig_070_after_the_first_they_stay_captured) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  for (int i = 0; i < 10; i++) {
+    send_self(i == 0 ? SIGTERM : SIGINT);
+    serve_turn(env);
+    must(is_cause(ctx, "terminated signal received"));
+  }
+  stop(ctx);
+}
+
+CHILD_TEST(sig_071_stop_ends_it_and_gives_the_signals_back) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  must(!is_default(SIGINT) && !is_default(SIGTERM));
+  must(dusk_context_stop_signals(ctx) == 0);
+  must(dusk_context_cause(ctx) == &dusk_canceled); /* SIG-074 */
+  must(is_default(SIGINT) && is_default(SIGTERM)); /* SIG-072 */
+  must(dusk_context_stop_signals(ctx) == 0);       /* SIG-075 */
+  dusk_context_unref(ctx);
+}
+
+CHILD_TEST(sig_073_stop_keeps_the_signals_cause) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  send_self(SIGINT);
+  serve_turn(env);
+  must(dusk_context_stop_signals(ctx) == 0);
+  must(is_cause(ctx, "interrupt signal received"));
+  must(is_default(SIGINT));
+  dusk_context_unref(ctx);
+}
+
+CHILD_TEST(sig_037_one_caught_before_the_stop_is_the_cause) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  send_self(SIGTERM); /* the loop does not turn */
+  must(dusk_context_stop_signals(ctx) == 0);
+  must(is_cause(ctx, "terminated signal received"));
+  dusk_context_unref(ctx);
+}
+
+CHILD_TEST(sig_076_the_parents_end_is_its_end) {
+  static const dusk_cause_t cause = {UV_EIO, "why"};
+  (void)arg;
+  dusk_context_t *parent, *timed;
+  must(dusk_context_with_cancel(env->root, &parent) == 0);
+  must(dusk_context_with_deadline(env->root, 1, &cause, &timed) == 0);
+  dusk_context_t *ctx = with_signals(parent);
+  dusk_context_cancel(parent, &cause);
+  must(dusk_context_err(ctx) == UV_ECANCELED);
+  must(dusk_context_cause(ctx) == &cause);
+  must(!is_default(SIGINT)); /* SIG-078 */
+  send_self(SIGINT);
+  serve_turn(env);
+  must(dusk_context_cause(ctx) == &cause);
+  stop(ctx);
+  dusk_context_unref(parent);
+
+  ctx = with_signals(timed); /* SIG-077 */
+  must(dusk_context_err(ctx) == UV_ETIMEDOUT);
+  must(dusk_context_cause(ctx) == &cause);
+  must(!is_default(SIGINT));
+  stop(ctx);
+  must(is_default(SIGINT));
+  dusk_context_unref(timed);
+}
+
+CHILD_TEST(sig_079_no_list_means_any_signal) {
+  (void)arg;
+  dusk_context_t *ctx;
+  must(dusk_context_with_signals(env->root, NULL, 0, &ctx) == 0);
+  send_self(SIGWINCH);
+  serve_turn(env);
+  must(is_cause(ctx, "window changed signal received"));
+  stop(ctx);
+}
+
+CHILD_TEST(sig_081_value_and_deadline_are_the_parents) {
+  static const char key;
+  int value;
+  (void)arg;
+  dusk_context_t *timed, *layer;
+  must(dusk_context_with_timeout(env->root, 60000, NULL, &timed) == 0);
+  must(dusk_context_with_value(timed, &key, &value, &layer) == 0);
+  dusk_context_t *ctx = with_signals(layer);
+  must(dusk_context_value(ctx, &key) == &value);
+  must(dusk_context_deadline(ctx) == dusk_context_deadline(timed));
+  stop(ctx);
+  dusk_context_unref(layer);
+  dusk_context_unref(timed);
+}
+
+CHILD_TEST(sig_086_an_ignored_signal_counts) {
+  (void)arg;
+  signal(SIGINT, SIG_IGN);
+  dusk_context_t *ctx = with_signals(env->root);
+  send_self(SIGINT);
+  serve_turn(env);
+  must(is_cause(ctx, "interrupt signal received"));
+  stop(ctx);
+  send_self(SIGINT); /* ignored again */
+}
+
+CHILD_TEST(the_last_release_gives_the_signals_back) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  must(dusk_context_detach(env->root, NULL, NULL) == UV_EBUSY);
+  dusk_context_unref(ctx);
+  must(is_default(SIGINT) && is_default(SIGTERM));
+}
+
+CHILD_TEST(a_plain_cancel_leaves_them_captured) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  dusk_context_cancel(ctx, NULL);
+  send_self(SIGINT);
+  serve_turn(env);
+  must(dusk_context_cause(ctx) == &dusk_canceled);
+  stop(ctx);
+}
+
+static void misuse_is_an_error(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = (dusk_context_t *)&ctx;
+  assert_int_equal(dusk_context_with_signals(NULL, signums, 1, &ctx),
+                   UV_EINVAL);
+  assert_int_equal(dusk_context_with_signals(f->root, signums, 1, NULL),
+                   UV_EINVAL);
+  assert_int_equal(dusk_context_with_signals(f->root, NULL, 1, &ctx),
+                   UV_EINVAL);
+  assert_ptr_equal(ctx, &ctx);
+  assert_int_equal(dusk_context_stop_signals(NULL), UV_EINVAL);
+  assert_int_equal(dusk_context_stop_signals(f->root), UV_EINVAL);
+  ctx = with_cancel(f->root);
+  assert_int_equal(dusk_context_stop_signals(ctx), UV_EINVAL);
+  end(ctx);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sig_037_one_caught_before_the_stop_is_the_cause),
+      cmocka_unit_test(sig_066_a_signal_ends_the_context),
+      cmocka_unit_test(sig_068_the_cause_names_the_signal),
+      cmocka_unit_test(sig_070_after_the_first_they_stay_captured),
+      cmocka_unit_test(sig_071_stop_ends_it_and_gives_the_signals_back),
+      cmocka_unit_test(sig_073_stop_keeps_the_signals_cause),
+      cmocka_unit_test(sig_076_the_parents_end_is_its_end),
+      cmocka_unit_test(sig_079_no_list_means_any_signal),
+      cmocka_unit_test(sig_081_value_and_deadline_are_the_parents),
+      cmocka_unit_test(sig_086_an_ignored_signal_counts),
+      cmocka_unit_test(the_last_release_gives_the_signals_back),
+      cmocka_unit_test(a_plain_cancel_leaves_them_captured),
+      fixture_test(misuse_is_an_error),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

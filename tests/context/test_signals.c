@@ -1,0 +1,673 @@
+/* Receivers of signals: registration, delivery, stop, dispositions. */
+#include "fixture.h"
+#include "child.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+static const int usr1 = SIGUSR1, usr2 = SIGUSR2, hup = SIGHUP;
+
+static void send_self(int signum) {
+  must(kill(getpid(), signum) == 0);
+}
+
+static void (*disposition(int signum))(int) {
+  struct sigaction now;
+  must(sigaction(signum, NULL, &now) == 0);
+  return now.sa_handler;
+}
+
+/* -- Registration --------------------------------------------------------- */
+
+CHILD_TEST(sig_002_in_force_on_return) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1); /* SIG-001 */
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(sig_003_only_what_was_asked_for) {
+  (void)arg;
+  dusk_signals_t *first = receiver(env, 4, &usr1, 1);
+  dusk_signals_t *second = receiver(env, 4, &usr2, 1);
+  send_self(SIGUSR1);
+  send_self(SIGUSR2);
+  serve_turn(env);
+  must(dusk_signals_next(first) == SIGUSR1);
+  must(dusk_signals_next(first) == 0);
+  must(dusk_signals_next(second) == SIGUSR2);
+  must(dusk_signals_next(second) == 0);
+  dusk_signals_free(first);
+  dusk_signals_free(second);
+}
+
+CHILD_TEST(all_leaves_out_faults_and_the_profiler) {
+  static const int left_out[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPROF};
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, NULL, 0);
+  for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
+    must(disposition(left_out[i]) == SIG_DFL);
+  must(disposition(SIGTERM) != SIG_DFL);
+  must(disposition(SIGRTMAX) != SIG_DFL); /* SIG-004 */
+  dusk_signals_free(signals);
+  for (int signum = 1; signum < 32; signum++)
+    must(disposition(signum) == SIG_DFL);
+}
+
+CHILD_TEST(sig_007_twice_is_once) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  must(dusk_signals_notify(signals, &usr1, 1) == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
+}
+
+/* SIG-012 too. */
+CHILD_TEST(sig_011_what_cannot_be_caught_is_passed_over) {
+  static const int odd[] = {-1, 0, 65, 1000, SIGKILL, SIGSTOP, SIGUSR1};
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, odd, 7);
+  must(disposition(SIGKILL) == SIG_DFL && disposition(SIGSTOP) == SIG_DFL);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(sig_013_an_ignored_signal_is_delivered) {
+  (void)arg;
+  signal(SIGHUP, SIG_IGN);
+  dusk_signals_t *signals = receiver(env, 1, &hup, 1);
+  send_self(SIGHUP);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGHUP);
+  dusk_signals_stop(signals);
+  must(disposition(SIGHUP) == SIG_IGN); /* SIG-045 */
+  send_self(SIGHUP);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
+}
+
+static void misuse_is_an_error(void **state) {
+  fixture_t *f = *state;
+  dusk_signals_t *signals = (dusk_signals_t *)&signals;
+  assert_int_equal(dusk_signals_new(NULL, 1, &signals), UV_EINVAL);
+  assert_int_equal(dusk_signals_new(f->root, 1, NULL), UV_EINVAL);
+  assert_int_equal(dusk_signals_new(f->root, UINT32_MAX, &signals), UV_EINVAL);
+  assert_ptr_equal(signals, &signals);
+  assert_int_equal(dusk_signals_notify(NULL, &usr1, 1), UV_EINVAL); /* 010 */
+  assert_int_equal(dusk_signals_receive(NULL, NULL, NULL), UV_EINVAL);
+  dusk_signals_free(NULL);
+  assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
+  assert_int_equal(dusk_signals_notify(signals, NULL, 1), UV_EINVAL);
+  assert_int_equal(dusk_context_detach(f->root, NULL, NULL), UV_EBUSY);
+  dusk_signals_free(signals);
+}
+
+/* The linker leads dusk's calls here: --wrap=uv_signal_init and such. */
+int __real_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
+int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
+int __real_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
+int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
+static atomic_int calls_to_go; /* the last of them fails; 0: none */
+
+int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
+  return --calls_to_go == 0 ? UV_EMFILE : __real_uv_signal_init(loop, handle);
+}
+
+int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum) {
+  return --calls_to_go == 0 ? UV_EMFILE
+                            : __real_uv_signal_start(handle, cb, signum);
+}
+
+CHILD_TEST(a_failed_notify_adds_nothing) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  dusk_signals_t *signals;
+  dusk_context_t *ctx = NULL;
+  must(dusk_signals_new(env->root, 1, &signals) == 0);
+  for (int i = 1; i <= 4; i++) {
+    calls_to_go = i;
+    must(dusk_signals_notify(signals, two, 2) == UV_EMFILE);
+    calls_to_go = i;
+    must(dusk_context_with_signals(env->root, two, 2, &ctx) == UV_EMFILE);
+    must(ctx == NULL);
+    must(disposition(SIGUSR1) == SIG_DFL && disposition(SIGUSR2) == SIG_DFL);
+  }
+  must(dusk_signals_notify(signals, two, 2) == 0);
+  must(disposition(SIGUSR1) != SIG_DFL && disposition(SIGUSR2) != SIG_DFL);
+  dusk_signals_free(signals);
+}
+
+/* -- Delivery ------------------------------------------------------------- */
+
+/* SIG-017, SIG-018. */
+CHILD_TEST(sig_019_a_full_queue_keeps_what_it_has) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  dusk_signals_t *small = receiver(env, 1, two, 2);
+  dusk_signals_t *large = receiver(env, 4, two, 2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  send_self(SIGUSR2);
+  serve_turn(env);
+  must(dusk_signals_next(small) == SIGUSR1);
+  must(dusk_signals_next(small) == 0);
+  must(dusk_signals_next(large) == SIGUSR1); /* SIG-022 */
+  must(dusk_signals_next(large) == SIGUSR2);
+  dusk_signals_free(small);
+  dusk_signals_free(large);
+}
+
+CHILD_TEST(the_queue_is_a_ring) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 3, two, 2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  for (int i = 0; i < 20; i++) {
+    send_self(i % 2 == 0 ? SIGUSR2 : SIGUSR1);
+    serve_turn(env);
+    must(dusk_signals_next(signals) == (i % 2 == 0 ? SIGUSR1 : SIGUSR2));
+  }
+  dusk_signals_free(signals);
+}
+
+/* SIG-020. */
+CHILD_TEST(sig_023_quick_arrivals_give_one_or_more) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 100, &usr1, 1);
+  for (int i = 0; i < 10; i++)
+    send_self(SIGUSR1);
+  serve_turn(env);
+  int got = 0;
+  while (dusk_signals_next(signals) == SIGUSR1)
+    got++;
+  must(got >= 1 && got <= 10);
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(sig_028_sigcont_can_be_received) {
+  static const int cont = SIGCONT;
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &cont, 1);
+  send_self(SIGCONT);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGCONT);
+  dusk_signals_free(signals);
+}
+
+static void flood(void *arg) {
+  atomic_bool *done = arg;
+  while (!*done)
+    kill(getpid(), SIGUSR1);
+}
+
+/* SIG-033: the thread may take them, or the loop's. */
+CHILD_TEST(sig_029_a_flood_is_no_harm) {
+  (void)arg;
+  atomic_bool done = false;
+  uv_thread_t thread;
+  dusk_signals_t *keeper = receiver(env, 1, &usr1, 1);
+  must(uv_thread_create(&thread, flood, &done) == 0);
+  uint64_t until = uv_hrtime() + 100 * MS;
+  int got = 0;
+  while (uv_hrtime() < until) {
+    dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+    serve_turn(env);
+    got += dusk_signals_next(signals) != 0;
+    dusk_signals_stop(signals); /* SIG-034, SIG-035 */
+    while (dusk_signals_next(signals) != 0)
+      continue;
+    serve_turn(env);
+    must(dusk_signals_next(signals) == 0);
+    dusk_signals_free(signals);
+  }
+  must(got > 0);
+  done = true;
+  uv_thread_join(&thread);
+  serve_turn(env);
+  dusk_signals_free(keeper);
+}
+
+/* -- Receiving by callback ------------------------------------------------ */
+
+typedef struct {
+  int signums[8];
+  int count;
+  bool again;
+} log_t;
+
+static void on_log(dusk_signals_t *signals, int signum, void *arg) {
+  log_t *log = arg;
+  log->signums[log->count++] = signum;
+  if (log->again) must(dusk_signals_receive(signals, on_log, log) == 0);
+}
+
+CHILD_TEST(a_callback_gets_queued_ones_first_and_once) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, two, 2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  send_self(SIGUSR2);
+  serve_turn(env);
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  must(dusk_signals_receive(signals, on_log, &log) == UV_EBUSY);
+  must(log.count == 0); /* never inside the call */
+  must(uv_run(&env->loop, UV_RUN_DEFAULT) == 0);
+  must(log.count == 1 && log.signums[0] == SIGUSR1);
+  log.again = true;
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  must(uv_run(&env->loop, UV_RUN_DEFAULT) == 0);
+  must(log.count == 2 && log.signums[1] == SIGUSR2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(log.count == 3 && log.signums[2] == SIGUSR1);
+  must(dusk_signals_receive(signals, NULL, NULL) == 0);
+  send_self(SIGUSR2);
+  serve_turn(env);
+  must(log.count == 3);
+  must(dusk_signals_next(signals) == SIGUSR2);
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(what_another_took_is_not_received) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  serve_turn(env);
+  must(log.count == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(log.count == 1);
+  dusk_signals_free(signals);
+}
+
+static void on_free(dusk_signals_t *signals, int signum, void *arg) {
+  log_t *log = arg;
+  log->signums[log->count++] = signum;
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(a_callback_may_free_the_receiver) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  must(dusk_signals_receive(signals, on_free, &log) == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(log.count == 1);
+
+  signals = receiver(env, 4, &usr1, 1);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_receive(signals, on_free, &log) == 0);
+  serve_turn(env);
+  must(log.count == 2);
+}
+
+CHILD_TEST(signals_do_not_keep_the_loop) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  must(uv_loop_alive(&env->loop) == 0);
+  dusk_signals_free(signals);
+}
+
+/* -- Stop ----------------------------------------------------------------- */
+
+CHILD_TEST(sig_037_what_was_caught_is_queued_by_stop) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 4, two, 2);
+  send_self(SIGUSR1);
+  send_self(SIGUSR2); /* the loop has not turned */
+  dusk_signals_stop(signals);
+  int got = dusk_signals_next(signals) + dusk_signals_next(signals);
+  must(got == SIGUSR1 + SIGUSR2);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(sig_037_a_callback_that_waits_gets_it_after_the_stop) {
+  (void)arg;
+  for (unsigned capacity = 0; capacity < 2; capacity++) {
+    log_t log = {.again = false};
+    dusk_signals_t *signals = receiver(env, capacity, &usr1, 1);
+    must(dusk_signals_receive(signals, on_log, &log) == 0);
+    send_self(SIGUSR1);
+    dusk_signals_stop(signals);
+    must(log.count == 0);
+    must(uv_run(&env->loop, UV_RUN_DEFAULT) == 0);
+    must(log.count == 1 && log.signums[0] == SIGUSR1);
+    dusk_signals_free(signals);
+  }
+}
+
+static void on_stop(dusk_signals_t *signals, int signum, void *arg) {
+  on_log(signals, signum, arg);
+  dusk_signals_stop(signals);
+  must(dusk_signals_next(signals) == 0);
+}
+
+CHILD_TEST(a_stop_inside_the_callback_counts_it_once) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  must(dusk_signals_receive(signals, on_stop, &log) == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(log.count == 1);
+  must(disposition(SIGUSR1) == SIG_DFL);
+  dusk_signals_free(signals);
+}
+
+/* SIG-038, SIG-047: all at once; and it may be used anew. */
+CHILD_TEST(sig_039_a_second_stop_does_nothing) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  dusk_signals_t *signals;
+  must(dusk_signals_new(env->root, 1, &signals) == 0);
+  dusk_signals_stop(signals);
+  must(dusk_signals_notify(signals, two, 2) == 0);
+  dusk_signals_stop(signals);
+  must(disposition(SIGUSR1) == SIG_DFL && disposition(SIGUSR2) == SIG_DFL);
+  dusk_signals_stop(signals);
+  must(dusk_signals_notify(signals, two, 1) == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  dusk_signals_free(signals);
+}
+
+/* SIG-041. */
+CHILD_TEST(sig_040_the_last_stop_restores) {
+  (void)arg;
+  dusk_signals_t *first = receiver(env, 4, &usr1, 1);
+  dusk_signals_t *second = receiver(env, 4, &usr1, 1);
+  dusk_signals_stop(first);
+  must(disposition(SIGUSR1) != SIG_DFL);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(first) == 0);
+  must(dusk_signals_next(second) == SIGUSR1);
+  dusk_signals_stop(second);
+  must(disposition(SIGUSR1) == SIG_DFL);
+  dusk_signals_free(first);
+  dusk_signals_free(second);
+}
+
+CHILD_TEST(sig_042_what_is_queued_stays_readable) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  dusk_signals_stop(signals);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  dusk_signals_free(signals);
+}
+
+static void dies(child_env_t *env, void *arg) {
+  int signum = *(int *)arg;
+  dusk_signals_t *signals = receiver(env, 1, &signum, 1);
+  dusk_signals_free(signals);
+  tell("stopped");
+  serve(env);
+}
+
+static void lives(child_env_t *env, void *arg) {
+  (void)arg;
+  tell("stopped");
+  serve(env);
+}
+
+/* SIG-044: before the first notify as well. */
+static void sig_043_then_signals_kill_again(void **state) {
+  (void)state;
+  static int deadly[] = {SIGHUP, SIGINT, SIGTERM};
+  for (int i = 0; i < 6; i++) {
+    child_t child = child_start(i < 3 ? dies : lives, &deadly[i % 3]);
+    child_expect(&child, "stopped");
+    child_signal(&child, deadly[i % 3]);
+    child_expect_death(&child, deadly[i % 3]);
+  }
+}
+
+static volatile sig_atomic_t handled;
+
+static void handler(int signum) {
+  handled = signum;
+}
+
+/* SIG-088, with its flags and mask. */
+CHILD_TEST(a_handler_found_before_comes_back) {
+  (void)arg;
+  struct sigaction mine = {.sa_handler = handler, .sa_flags = SA_NODEFER};
+  struct sigaction now;
+  sigaddset(&mine.sa_mask, SIGUSR2);
+  must(sigaction(SIGUSR1, &mine, NULL) == 0);
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1 && handled == 0);
+  dusk_signals_free(signals);
+  must(sigaction(SIGUSR1, NULL, &now) == 0);
+  must(now.sa_handler == handler && (now.sa_flags & SA_NODEFER) != 0);
+  must(sigismember(&now.sa_mask, SIGUSR2) == 1);
+  send_self(SIGUSR1);
+  must(handled == SIGUSR1);
+}
+
+CHILD_TEST(no_mask_is_changed) {
+  (void)arg;
+  sigset_t before, after;
+  must(sigprocmask(SIG_SETMASK, NULL, &before) == 0);
+  dusk_signals_t *signals = receiver(env, 1, NULL, 0);
+  dusk_signals_free(signals);
+  must(sigprocmask(SIG_SETMASK, NULL, &after) == 0);
+  for (int signum = 1; signum < 65; signum++)
+    must(sigismember(&before, signum) == sigismember(&after, signum));
+}
+
+/* -- Beside a uv_signal_t of the host ------------------------------------- */
+
+static int hosts;
+
+static void on_host(uv_signal_t *handle, int signum) {
+  (void)handle;
+  (void)signum;
+  hosts++;
+}
+
+static void host_start(child_env_t *env, uv_signal_t *handle) {
+  must(uv_signal_init(&env->loop, handle) == 0);
+  uv_unref((uv_handle_t *)handle);
+  must(uv_signal_start(handle, on_host, SIGUSR1) == 0);
+}
+
+/* Whoever came first, whoever goes first. */
+CHILD_TEST(the_hosts_own_handles_live_beside) {
+  (void)arg;
+  uv_signal_t host;
+  for (int order = 0; order < 4; order++) {
+    dusk_signals_t *signals;
+    hosts = 0;
+    if (order % 2 == 0) {
+      host_start(env, &host);
+      signals = receiver(env, 4, &usr1, 1);
+    } else {
+      signals = receiver(env, 4, &usr1, 1);
+      host_start(env, &host);
+    }
+    send_self(SIGUSR1);
+    serve_turn(env);
+    must(hosts == 1 && dusk_signals_next(signals) == SIGUSR1);
+    if (order < 2) {
+      dusk_signals_free(signals);
+      send_self(SIGUSR1);
+      serve_turn(env);
+      must(hosts == 2);
+      uv_close((uv_handle_t *)&host, NULL);
+    } else {
+      uv_close((uv_handle_t *)&host, NULL);
+      send_self(SIGUSR1);
+      serve_turn(env);
+      must(hosts == 1 && dusk_signals_next(signals) == SIGUSR1);
+      dusk_signals_free(signals);
+    }
+    must(disposition(SIGUSR1) == SIG_DFL);
+    serve_turn(env);
+  }
+}
+
+/* -- Several threads, and processes --------------------------------------- */
+
+static void notify_and_stop(void *arg) {
+  int signum = *(const int *)arg;
+  child_env_t env;
+  must(uv_loop_init(&env.loop) == 0);
+  must(dusk_context_attach(&env.loop, &env.root) == 0);
+  for (int i = 0; i < 5; i++) {
+    dusk_signals_t *signals = receiver(&env, 2, &signum, 1);
+    send_self(signum);
+    while (dusk_signals_next(signals) == 0)
+      serve_turn(&env);
+    dusk_signals_free(signals);
+  }
+  must(dusk_context_detach(env.root, NULL, NULL) == 0);
+  uv_run(&env.loop, UV_RUN_DEFAULT);
+  must(uv_loop_close(&env.loop) == 0);
+}
+
+CHILD_TEST(sig_048_loops_do_not_disturb_each_other) {
+  static const int signums[] = {SIGWINCH, SIGHUP, SIGUSR1};
+  (void)env;
+  (void)arg;
+  uv_thread_t threads[3];
+  for (int i = 0; i < 3; i++)
+    must(uv_thread_create(&threads[i], notify_and_stop, (void *)&signums[i]) ==
+         0);
+  for (int i = 0; i < 3; i++)
+    uv_thread_join(&threads[i]);
+  for (int i = 0; i < 3; i++)
+    must(disposition(signums[i]) == SIG_DFL);
+}
+
+static void reads(void *arg) {
+  while (dusk_signals_next(arg) == 0)
+    continue;
+}
+
+CHILD_TEST(any_thread_may_take_from_the_queue) {
+  (void)arg;
+  uv_thread_t thread;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(uv_thread_create(&thread, reads, signals) == 0);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  uv_thread_join(&thread);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
+}
+
+CHILD_TEST(a_forked_child_can_use_its_signals) {
+  (void)arg;
+  dusk_signals_t *before = receiver(env, 1, &usr1, 1);
+  pid_t pid = fork();
+  must(pid >= 0);
+  if (pid == 0) {
+    must(uv_loop_fork(&env->loop) == 0);
+    dusk_signals_t *signals = receiver(env, 1, &usr2, 1);
+    send_self(SIGUSR2);
+    serve_turn(env);
+    must(dusk_signals_next(signals) == SIGUSR2);
+    dusk_signals_free(signals);
+    dusk_signals_free(before);
+    must(disposition(SIGUSR1) == SIG_DFL);
+    _exit(0);
+  }
+  child_t child = {pid, dup(0)};
+  must(child_wait(&child, 10000) == 0);
+  dusk_signals_free(before);
+}
+
+static void sig_026_signals_have_gos_texts(void **state) {
+  (void)state;
+  static const struct {
+    int signum;
+    const char *text;
+  } rows[] = {
+      {SIGHUP, "hangup"},
+      {SIGINT, "interrupt"},
+      {SIGQUIT, "quit"},
+      {SIGABRT, "aborted"},
+      {SIGKILL, "killed"},
+      {SIGUSR1, "user defined signal 1"},
+      {SIGUSR2, "user defined signal 2"},
+      {SIGPIPE, "broken pipe"},
+      {SIGALRM, "alarm clock"},
+      {SIGTERM, "terminated"},
+      {SIGCHLD, "child exited"},
+      {SIGCONT, "continued"},
+      {SIGTSTP, "stopped"},
+      {SIGWINCH, "window changed"},
+      {0, "signal 0"},
+      {-1, "signal -1"},
+      {64, "signal 64"},
+      {INT32_MIN, "signal -2147483648"},
+  };
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    assert_string_equal(dusk_signal_text(rows[i].signum), rows[i].text);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(sig_002_in_force_on_return),
+      cmocka_unit_test(sig_003_only_what_was_asked_for),
+      cmocka_unit_test(all_leaves_out_faults_and_the_profiler),
+      cmocka_unit_test(sig_007_twice_is_once),
+      cmocka_unit_test(sig_011_what_cannot_be_caught_is_passed_over),
+      cmocka_unit_test(sig_013_an_ignored_signal_is_delivered),
+      fixture_test(misuse_is_an_error),
+      cmocka_unit_test(a_failed_notify_adds_nothing),
+      cmocka_unit_test(sig_019_a_full_queue_keeps_what_it_has),
+      cmocka_unit_test(the_queue_is_a_ring),
+      cmocka_unit_test(sig_023_quick_arrivals_give_one_or_more),
+      cmocka_unit_test(sig_026_signals_have_gos_texts),
+      cmocka_unit_test(sig_028_sigcont_can_be_received),
+      cmocka_unit_test(sig_029_a_flood_is_no_harm),
+      cmocka_unit_test(a_callback_gets_queued_ones_first_and_once),
+      cmocka_unit_test(what_another_took_is_not_received),
+      cmocka_unit_test(a_callback_may_free_the_receiver),
+      cmocka_unit_test(signals_do_not_keep_the_loop),
+      cmocka_unit_test(sig_037_what_was_caught_is_queued_by_stop),
+      cmocka_unit_test(sig_037_a_callback_that_waits_gets_it_after_the_stop),
+      cmocka_unit_test(a_stop_inside_the_callback_counts_it_once),
+      cmocka_unit_test(sig_039_a_second_stop_does_nothing),
+      cmocka_unit_test(sig_040_the_last_stop_restores),
+      cmocka_unit_test(sig_042_what_is_queued_stays_readable),
+      cmocka_unit_test(sig_043_then_signals_kill_again),
+      cmocka_unit_test(a_handler_found_before_comes_back),
+      cmocka_unit_test(no_mask_is_changed),
+      cmocka_unit_test(the_hosts_own_handles_live_beside),
+      cmocka_unit_test(sig_048_loops_do_not_disturb_each_other),
+      cmocka_unit_test(any_thread_may_take_from_the_queue),
+      cmocka_unit_test(a_forked_child_can_use_its_signals),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

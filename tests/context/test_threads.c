@@ -1,0 +1,580 @@
+/* Any thread may derive, ask, cancel, ref, unref, register and stop: the
+ * interleavings of Go's tests and then some. ThreadSanitizer is the judge;
+ * what is asserted here is what must hold however the threads meet. */
+#include "fixture.h"
+#include "tree.h"
+
+#include <dusk/signal.h>
+#include <signal.h>
+#include <stdlib.h>
+
+enum { THREADS = 4, ROUNDS = 200 };
+
+static const dusk_cause_t cause = {UV_EIO, "why"};
+
+/* -- Threads that start together ------------------------------------------ */
+
+typedef struct {
+  void (*work)(void *arg, int number);
+  void *arg;
+  int number;
+  uv_barrier_t *start;
+  uv_thread_t thread;
+} worker_t;
+
+static void work(void *arg) {
+  worker_t *worker = arg;
+  uv_barrier_wait(worker->start);
+  worker->work(worker->arg, worker->number);
+}
+
+typedef struct {
+  worker_t workers[THREADS];
+  uv_barrier_t start;
+  int count;
+} team_t;
+
+/* `count` threads call fn(arg, 0 ...), and this one goes on. */
+static void team_start(team_t *team, int count, void (*fn)(void *, int),
+                       void *arg) {
+  team->count = count;
+  assert_int_equal(uv_barrier_init(&team->start, (unsigned)count + 1), 0);
+  for (int i = 0; i < count; i++) {
+    worker_t *worker = &team->workers[i];
+    *worker = (worker_t){fn, arg, i, &team->start, 0};
+    assert_int_equal(uv_thread_create(&worker->thread, work, worker), 0);
+  }
+  uv_barrier_wait(&team->start);
+}
+
+static void team_join(team_t *team) {
+  for (int i = 0; i < team->count; i++)
+    uv_thread_join(&team->workers[i].thread);
+  uv_barrier_destroy(&team->start);
+}
+
+static void together(int count, void (*fn)(void *, int), void *arg) {
+  team_t team;
+  team_start(&team, count, fn, arg);
+  team_join(&team);
+}
+
+/* -- Cancelling ----------------------------------------------------------- */
+
+enum { NODES = 101 };
+
+typedef struct {
+  dusk_context_t *nodes[NODES];
+  int order[NODES];
+} tree_t;
+
+static void cancel_nodes(void *arg, int number) {
+  tree_t *tree = arg;
+  for (int i = number; i < NODES; i += THREADS) {
+    dusk_context_t *node = tree->nodes[tree->order[i]];
+    dusk_context_cancel(node, NULL);
+    /* CTX-016: also for the one that lost the race. */
+    for (int child = tree->order[i] * 4 + 1;
+         child <= tree->order[i] * 4 + 4 && child < NODES; child++)
+      assert_int_equal(dusk_context_err(tree->nodes[child]), UV_ECANCELED);
+  }
+}
+
+static void unref_nodes(void *arg, int number) {
+  tree_t *tree = arg;
+  for (int i = number; i < NODES; i += THREADS)
+    dusk_context_unref(tree->nodes[tree->order[i]]);
+}
+
+static void grow(tree_t *tree, dusk_context_t *root) {
+  for (int i = 0; i < NODES; i++) {
+    dusk_context_t *parent = i == 0 ? root : tree->nodes[(i - 1) / 4];
+    tree->nodes[i] =
+        i % 3 == 1 ? with_timeout(parent, 60000, NULL) : with_cancel(parent);
+    int place = rand() % (i + 1);
+    tree->order[i] = tree->order[place];
+    tree->order[place] = i;
+  }
+}
+
+static void ctx_036_simultaneous_cancels_of_a_tree(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    tree_t tree;
+    grow(&tree, f->root);
+    together(THREADS, cancel_nodes, &tree); /* CTX-015 */
+    for (int i = 0; i < NODES; i++)
+      assert_ended(tree.nodes[i], UV_ECANCELED, &dusk_canceled);
+    together(THREADS, unref_nodes, &tree);
+  }
+}
+
+static void simultaneous_releases_of_a_live_tree(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    tree_t tree;
+    grow(&tree, f->root);
+    together(THREADS, unref_nodes, &tree);
+    assert_int_equal(entries(f->root), 0);
+  }
+}
+
+static void cancel_or_unref_nodes(void *arg, int number) {
+  tree_t *tree = arg;
+  if (number == 0) dusk_context_cancel(tree->nodes[0], NULL);
+  for (int i = number; i < NODES; i += THREADS)
+    if (tree->order[i] != 0) dusk_context_unref(tree->nodes[tree->order[i]]);
+}
+
+static void releases_against_a_cancel(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    tree_t tree;
+    grow(&tree, f->root);
+    together(THREADS, cancel_or_unref_nodes, &tree);
+    dusk_context_unref(tree.nodes[0]);
+    assert_int_equal(entries(f->root), 0);
+  }
+}
+
+typedef struct {
+  dusk_context_t *parent;
+  dusk_context_t *child;
+} pair_t;
+
+static void derive_or_cancel(void *arg, int number) {
+  pair_t *pair = arg;
+  if (number == 0)
+    pair->child = with_cancel(pair->parent);
+  else
+    dusk_context_cancel(pair->parent, &cause);
+}
+
+static void ctx_030_a_child_made_during_the_cancel_ends(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    pair_t pair = {with_cancel(f->root), NULL};
+    together(2, derive_or_cancel, &pair);
+    assert_ended(pair.child, UV_ECANCELED, &cause);
+    dusk_context_unref(pair.child);
+    dusk_context_unref(pair.parent);
+  }
+}
+
+static void cancel_when_the_parent_has_ended(void *arg, int number) {
+  pair_t *pair = arg;
+  if (number == 0) {
+    dusk_context_cancel(pair->parent, NULL);
+    return;
+  }
+  while (dusk_context_err(pair->parent) == 0)
+    continue;
+  dusk_context_cancel(pair->child, NULL);
+}
+
+static void ctx_035_interlocked_cancels(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    pair_t pair = {with_cancel(f->root), NULL};
+    pair.child = with_cancel(pair.parent);
+    together(2, cancel_when_the_parent_has_ended, &pair);
+    dusk_context_unref(pair.child);
+    dusk_context_unref(pair.parent);
+  }
+}
+
+static void make_and_cancel(void *arg, int number) {
+  dusk_context_t *parent = arg;
+  for (int i = 0; i < 5000; i++) {
+    dusk_context_t *ctx = (i + number) % 2 == 0
+                              ? with_cancel(parent)
+                              : with_timeout(parent, 1000 + i % 7, NULL);
+    if (i % 3 != 0) dusk_context_cancel(ctx, NULL);
+    dusk_context_unref(ctx);
+  }
+}
+
+static void ctx_150_many_threads_below_one_parent(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_timeout(f->root, 60000, NULL);
+  together(THREADS, make_and_cancel, parent);
+  assert_live(parent);
+  assert_int_equal(entries(parent), 0);
+  end(parent);
+}
+
+/* -- Asking --------------------------------------------------------------- */
+
+static void cancel_or_poll_cause(void *arg, int number) {
+  dusk_context_t *ctx = arg;
+  if (number == 0) {
+    dusk_context_cancel(ctx, &cause);
+    return;
+  }
+  const dusk_cause_t *seen;
+  while ((seen = dusk_context_cause(ctx)) == NULL)
+    continue;
+  assert_ptr_equal(seen, &cause);
+  assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
+}
+
+static void ctx_083_a_polled_cause_is_none_or_the_last(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    dusk_context_t *top = with_timeout(f->root, 60000, NULL);
+    dusk_context_t *ctx = with_cancel(top);
+    together(THREADS, cancel_or_poll_cause, ctx); /* CTX-149 */
+    dusk_context_unref(ctx);
+    dusk_context_unref(top);
+  }
+}
+
+static void poll_err(void *arg, int number) {
+  (void)number;
+  while (dusk_context_err(arg) == 0)
+    continue;
+  assert_ended(arg, UV_ETIMEDOUT, &cause);
+}
+
+static void asking_against_the_timer(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < 20; round++) {
+    dusk_context_t *top = with_timeout(f->root, 2, &cause);
+    dusk_context_t *ctx = with_cancel(top);
+    call_t call;
+    call_after(ctx, &call, f->root);
+    team_t team;
+    team_start(&team, THREADS, poll_err, ctx);
+    run(&f->loop);
+    team_join(&team);
+    assert_int_equal(call.calls, 1);
+    dusk_context_unref(ctx);
+    dusk_context_unref(top);
+  }
+}
+
+typedef struct {
+  dusk_context_t *top;
+  dusk_context_t *below;
+} forward_t;
+
+static void bring_forward_or_ask(void *arg, int number) {
+  forward_t *forward = arg;
+  uint64_t last = DUSK_OFF;
+  for (uint64_t i = 0; i < 1000; i++) {
+    if (number == 0)
+      dusk_context_bring_forward(forward->top,
+                                 dusk_context_deadline(forward->top) - MS);
+    if (number == 1) end(with_timeout(forward->below, 20000, NULL));
+    uint64_t deadline_ns = dusk_context_deadline(forward->below);
+    assert_true(deadline_ns <= last);
+    assert_int_equal(dusk_context_err(forward->below), 0);
+    last = deadline_ns;
+  }
+}
+
+static void bringing_forward_against_asking(void **state) {
+  fixture_t *f = *state;
+  forward_t forward = {.top = with_timeout(f->root, 3600000, NULL)};
+  forward.below = with_timeout(forward.top, 3600000, NULL);
+  together(THREADS, bring_forward_or_ask, &forward);
+  assert_true(dusk_context_deadline(forward.below) ==
+              dusk_context_deadline(forward.top));
+  dusk_context_unref(forward.below);
+  end(forward.top);
+}
+
+/* -- Waiting -------------------------------------------------------------- */
+
+typedef struct {
+  dusk_waiter_t waiter;
+  dusk_context_t *ctx;
+  dusk_context_t *root;
+  uv_thread_t loops; /* the thread that the callback must run on */
+  int delay;         /* of the stop */
+  int called;
+  bool stopped;
+} shot_t;
+
+static void on_shot(dusk_waiter_t *waiter) {
+  shot_t *shot = dusk__container_of(waiter, shot_t, waiter);
+  uv_thread_t self = uv_thread_self();
+  assert_true(uv_thread_equal(&self, &shot->loops));
+  assert_int_not_equal(dusk_context_err(shot->ctx), 0);
+  shot->called++;
+}
+
+static void cancel_shot(void *arg, int number) {
+  shot_t *shot = arg;
+  (void)number;
+  dusk_context_cancel(shot->ctx, NULL);
+}
+
+/* CTX-022: whoever sees the end finds the waiters due. */
+static void a_visible_end_means_that_waiters_are_due(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    shot_t shot = {.ctx = with_cancel(f->root), .loops = uv_thread_self()};
+    dusk_context_after(shot.ctx, &shot.waiter, f->root, on_shot);
+    team_t team;
+    team_start(&team, 1, cancel_shot, &shot);
+    while (dusk_context_err(shot.ctx) == 0)
+      continue;
+    turn(&f->loop);
+    assert_int_equal(shot.called, 1);
+    team_join(&team);
+    dusk_context_unref(shot.ctx);
+  }
+}
+
+static void cancel_or_stop(void *arg, int number) {
+  shot_t *shot = arg;
+  if (number == 0) dusk_context_cancel(shot->ctx, NULL);
+  if (number == 1) {
+    for (int spin = shot->delay; spin > 0; spin--)
+      dusk_context_err(shot->ctx);
+    shot->stopped = dusk_waiter_stop(&shot->waiter);
+  }
+}
+
+/* The loop turns meanwhile, in this thread. */
+static void stop_against_firing_on(fixture_t *f, dusk_context_t *tree) {
+  int outcomes[2] = {0, 0};
+  for (int round = 0; round < 10 * ROUNDS; round++) {
+    shot_t shot = {.ctx = with_cancel(tree),
+                   .loops = uv_thread_self(),
+                   .delay = rand() % 50000};
+    dusk_context_after(shot.ctx, &shot.waiter, f->root, on_shot);
+    team_t team;
+    team_start(&team, 2, cancel_or_stop, &shot);
+    turn(&f->loop);
+    team_join(&team);
+    turn(&f->loop);
+    assert_int_equal(shot.called, shot.stopped ? 0 : 1);
+    outcomes[shot.called]++;
+    dusk_context_unref(shot.ctx);
+  }
+  print_message("stopped %d, called %d\n", outcomes[0], outcomes[1]);
+}
+
+static void stop_against_firing(void **state) {
+  fixture_t *f = *state;
+  stop_against_firing_on(f, f->root);
+}
+
+static void stop_against_firing_from_another_tree(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  stop_against_firing_on(f, other);
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+  turn(&f->loop);
+}
+
+static void unref_shot(void *arg, int number) {
+  shot_t *shot = arg;
+  (void)number;
+  dusk_context_unref(shot->ctx);
+}
+
+static void unref_against_firing(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < ROUNDS; round++) {
+    dusk_context_t *parent = with_timeout(f->root, 1, NULL);
+    shot_t shot = {.ctx = with_cancel(parent), .loops = uv_thread_self()};
+    dusk_context_after(shot.ctx, &shot.waiter, f->root, on_shot);
+    wait_until(dusk_context_deadline(parent) - 100000);
+    team_t team;
+    team_start(&team, 1, unref_shot, &shot);
+    run(&f->loop);
+    team_join(&team);
+    assert_int_equal(shot.called, 1);
+    dusk_context_unref(parent);
+  }
+}
+
+static void register_from_afar(void *arg, int number) {
+  shot_t *shots = arg;
+  shot_t *shot = &shots[number];
+  dusk_context_after(shot->ctx, &shot->waiter, shot->root, on_shot);
+  if (number % 2 == 0) dusk_context_cancel(shot->ctx, NULL);
+}
+
+static bool all_called(shot_t *shots) {
+  for (int i = 0; i < THREADS; i++)
+    if (shots[i].called == 0) return false;
+  return true;
+}
+
+/* One half ends by a deadline that the loop's timer does not know yet. */
+static void another_thread_registers_and_this_loop_calls(void **state) {
+  fixture_t *f = *state;
+  shot_t shots[THREADS];
+  for (int i = 0; i < THREADS; i++)
+    shots[i] = (shot_t){.ctx = with_timeout(f->root, 5, NULL),
+                        .root = f->root,
+                        .loops = uv_thread_self()};
+  team_t team;
+  team_start(&team, THREADS, register_from_afar, shots);
+  uint64_t until = uv_hrtime() + 10000 * MS;
+  while (!all_called(shots) && uv_hrtime() < until)
+    turn(&f->loop);
+  team_join(&team);
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal(shots[i].called, 1);
+    dusk_context_unref(shots[i].ctx);
+  }
+}
+
+static void derive_with_timeout(void *arg, int number) {
+  shot_t *shot = arg;
+  (void)number;
+  shot->ctx = with_timeout(shot->root, 5, NULL);
+  dusk_context_after(shot->ctx, &shot->waiter, shot->root, on_shot);
+}
+
+/* The loop sleeps, for an hour as far as it knows. */
+static void another_threads_deadline_wakes_the_loop(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *far = with_timeout(f->root, 3600000, NULL);
+  call_t never;
+  call_after(far, &never, f->root);
+  shot_t shot = {.root = f->root, .loops = uv_thread_self()};
+  team_t team;
+  team_start(&team, 1, derive_with_timeout, &shot);
+  while (shot.called == 0)
+    uv_run(&f->loop, UV_RUN_ONCE);
+  team_join(&team);
+  assert_int_equal(dusk_context_err(shot.ctx), UV_ETIMEDOUT);
+  assert_true(dusk_waiter_stop(&never.waiter));
+  dusk_context_unref(shot.ctx);
+  end(far);
+}
+
+/* -- Several loops -------------------------------------------------------- */
+
+typedef struct {
+  uv_sem_t ready;
+  uv_thread_t thread;
+  uv_loop_t loop;
+  dusk_context_t *root;
+  dusk_context_t *foreign; /* of another loop's tree */
+  shot_t shots[100];
+} peer_t;
+
+static void on_peer_shot(dusk_waiter_t *waiter) {
+  on_shot(waiter);
+}
+
+static void peer_run(void *arg) {
+  peer_t *peer = arg;
+  assert_int_equal(uv_loop_init(&peer->loop), 0);
+  assert_int_equal(dusk_context_attach(&peer->loop, &peer->root), 0);
+  dusk_context_t *guard = with_timeout(peer->foreign, 60000, NULL);
+  for (int i = 0; i < 100; i++) {
+    shot_t *shot = &peer->shots[i];
+    *shot = (shot_t){.ctx = guard, .loops = uv_thread_self()};
+    dusk_context_after(i % 2 == 0 ? peer->foreign : guard, &shot->waiter,
+                       peer->root, on_peer_shot);
+  }
+  uv_sem_post(&peer->ready);
+  assert_int_equal(uv_run(&peer->loop, UV_RUN_DEFAULT), 0);
+  dusk_context_unref(guard);
+  assert_int_equal(dusk_context_detach(peer->root, NULL, NULL), 0);
+  assert_int_equal(uv_run(&peer->loop, UV_RUN_DEFAULT), 0);
+  assert_int_equal(uv_loop_close(&peer->loop), 0);
+}
+
+static void one_cancel_reaches_the_waiters_of_all_loops(void **state) {
+  fixture_t *f = *state;
+  static peer_t peers[THREADS];
+  dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
+  for (int i = 0; i < THREADS; i++) {
+    peers[i].foreign = ctx;
+    uv_sem_init(&peers[i].ready, 0);
+    uv_thread_create(&peers[i].thread, peer_run, &peers[i]);
+  }
+  for (int i = 0; i < THREADS; i++)
+    uv_sem_wait(&peers[i].ready);
+  dusk_context_cancel(ctx, NULL);
+  for (int i = 0; i < THREADS; i++) {
+    uv_thread_join(&peers[i].thread);
+    uv_sem_destroy(&peers[i].ready);
+    for (int j = 0; j < 100; j++)
+      assert_int_equal(peers[i].shots[j].called, 1);
+  }
+  dusk_context_unref(ctx);
+}
+
+static void use_a_tree(void *arg, int number) {
+  dusk_context_t *ctx = arg;
+  for (int i = 0; i < 300; i++) {
+    dusk_context_t *child = with_timeout(ctx, (uint64_t)(i % 3), NULL);
+    dusk_context_err(child);
+    if (i % 2 == 0) dusk_context_cancel(child, NULL);
+    dusk_context_unref(child);
+  }
+  if (number == 0) dusk_context_cancel(ctx, &cause);
+}
+
+static void detaching_against_deriving_and_cancelling(void **state) {
+  (void)state;
+  for (int round = 0; round < 50; round++) {
+    uv_loop_t loop;
+    dusk_context_t *root;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(dusk_context_attach(&loop, &root), 0);
+    dusk_context_t *ctx = with_cancel(root);
+    team_t team;
+    team_start(&team, THREADS, use_a_tree, ctx);
+    for (int spin = rand() % 100; spin > 0; spin--)
+      turn(&loop);
+    assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
+    run(&loop);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    team_join(&team);
+    assert_ended(ctx, UV_ECANCELED, &cause);
+    dusk_context_unref(ctx);
+  }
+}
+
+static void unref_it(void *arg, int number) {
+  (void)number;
+  dusk_context_unref(arg);
+}
+
+/* Its handles must be closed on the loop's thread. */
+static void a_signal_context_may_be_released_anywhere(void **state) {
+  fixture_t *f = *state;
+  static const int signum = SIGUSR1;
+  dusk_context_t *ctx;
+  assert_int_equal(dusk_context_with_signals(f->root, &signum, 1, &ctx), 0);
+  dusk_context_t *child = with_cancel(ctx);
+  dusk_context_unref(ctx);
+  together(1, unref_it, child);
+  turn(&f->loop);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      fixture_test(ctx_030_a_child_made_during_the_cancel_ends),
+      fixture_test(ctx_035_interlocked_cancels),
+      fixture_test(ctx_036_simultaneous_cancels_of_a_tree),
+      fixture_test(simultaneous_releases_of_a_live_tree),
+      fixture_test(releases_against_a_cancel),
+      fixture_test(ctx_083_a_polled_cause_is_none_or_the_last),
+      fixture_test(ctx_150_many_threads_below_one_parent),
+      fixture_test(asking_against_the_timer),
+      fixture_test(bringing_forward_against_asking),
+      fixture_test(a_visible_end_means_that_waiters_are_due),
+      fixture_test(stop_against_firing),
+      fixture_test(stop_against_firing_from_another_tree),
+      fixture_test(unref_against_firing),
+      fixture_test(another_thread_registers_and_this_loop_calls),
+      fixture_test(another_threads_deadline_wakes_the_loop),
+      fixture_test(one_cancel_reaches_the_waiters_of_all_loops),
+      cmocka_unit_test(detaching_against_deriving_and_cancelling),
+      fixture_test(a_signal_context_may_be_released_anywhere),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
-/* Whether a number is one of a signal that a program can catch. */
+/* Whether a program may be able to catch that; if the system then has it for
+ * itself, dusk__capture_start tells UV_EINVAL. */
 bool dusk__capture_possible(int signum);
 
 /* Starts an initialised handle. Its loop's thread. */

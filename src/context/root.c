@@ -6,16 +6,32 @@
  * of a callback, have made due; one uv_timer_t serves all deadlines of the
  * tree. Both are unreferenced; only while `keep` counts a waiter is the async
  * referenced, so that uv_run goes on. Handles are touched on the loop's thread
- * alone; other threads may only send. A root is freed when it is detached and
- * nothing refers to it any more, its last descendant included. */
+ * alone; other threads may only send. Which thread that is, the callbacks tell:
+ * a loop may be made here and run there. So the loop is woken once when a root
+ * is attached, and until it has turned everybody only sends.
+ *
+ * A root is freed when it is detached and nothing refers to it any more, its
+ * last descendant included. */
 #include "tree.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
-bool dusk__root_on_loop(const dusk__root_t *root) {
+bool dusk__root_on_loop(dusk__root_t *root) {
   uv_thread_t self = uv_thread_self();
-  return uv_thread_equal(&self, &root->thread) != 0;
+  uv_thread_t loops = atomic_load_explicit(&root->thread, memory_order_relaxed);
+  return uv_thread_equal(&self, &loops) != 0;
+}
+
+static bool may_touch_handles(dusk__root_t *root) {
+  return atomic_load_explicit(&root->has_turned, memory_order_acquire) &&
+         dusk__root_on_loop(root);
+}
+
+/* In each callback, first of all. */
+static void note_thread(dusk__root_t *root) {
+  if (may_touch_handles(root)) return;
+  atomic_store_explicit(&root->thread, uv_thread_self(), memory_order_relaxed);
+  atomic_store_explicit(&root->has_turned, true, memory_order_release);
 }
 
 /* -- Keeping uv_run going ------------------------------------------------- */
@@ -30,7 +46,7 @@ static void sync_keep(dusk__root_t *root) {
 void dusk__root_keep(dusk__root_t *root, int change) {
   unsigned before = atomic_fetch_add(&root->keep, (unsigned)change);
   if (before != 0 && before + (unsigned)change != 0) return;
-  if (dusk__root_on_loop(root))
+  if (may_touch_handles(root))
     sync_keep(root);
   else
     dusk__root_wake(root);
@@ -70,7 +86,7 @@ static void start_timer(dusk__root_t *root, uint64_t deadline_ns) {
 void dusk__root_arm(dusk__root_t *root) {
   uint64_t deadline_ns = nearest(root);
   if (deadline_ns >= root->armed_ns || atomic_load(&root->loop) == NULL) return;
-  if (dusk__root_on_loop(root))
+  if (may_touch_handles(root))
     start_timer(root, deadline_ns);
   else
     dusk__root_wake(root);
@@ -78,6 +94,7 @@ void dusk__root_arm(dusk__root_t *root) {
 
 static void on_timer(uv_timer_t *timer) {
   dusk__root_t *root = timer->data;
+  note_thread(root);
   dusk_waiter_t *away = NULL;
   uint64_t now = uv_hrtime();
   dusk__root_lock(root);
@@ -106,7 +123,7 @@ void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked) {
 
 static void on_async(uv_async_t *async) {
   dusk__root_t *root = async->data;
-  assert(dusk__root_on_loop(root));
+  note_thread(root);
   dusk__root_lock(root);
   dusk__hooked_t *released = root->released;
   root->released = NULL;
@@ -133,7 +150,6 @@ static void init_node(dusk__root_t *root) {
 
 static void open_handle(dusk__root_t *root, uv_handle_t *handle) {
   handle->data = root;
-  uv_unref(handle);
   dusk__root_handle_opened(root);
 }
 
@@ -142,7 +158,7 @@ int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root) {
   dusk__root_t *root = calloc(1, sizeof(*root));
   if (root == NULL) return UV_ENOMEM;
   init_node(root);
-  root->thread = uv_thread_self();
+  atomic_init(&root->thread, uv_thread_self());
   atomic_init(&root->loop, loop);
   root->armed_ns = DUSK_OFF;
   int err = uv_mutex_init(&root->lock);
@@ -153,6 +169,8 @@ int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root) {
   (void)uv_timer_init(loop, &root->timer);
   open_handle(root, (uv_handle_t *)&root->async);
   open_handle(root, (uv_handle_t *)&root->timer);
+  uv_unref((uv_handle_t *)&root->timer);
+  dusk__root_wake(root);
   *ret_root = &root->node.base;
   return 0;
 

@@ -207,7 +207,7 @@ int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
         (count == 0 && !is_in_all(signum)))
       continue;
     int err = add_watch(signals, signum);
-    if (err != 0) {
+    if (err != 0 && err != UV_EINVAL) {
       stop_watches(signals, before);
       return err;
     }

@@ -68,8 +68,9 @@ struct dusk__hooked {
 struct dusk__root {
   dusk__node_t node;
   uv_mutex_t lock;
-  uv_thread_t thread;        /* the loop's */
-  _Atomic(uv_loop_t *) loop; /* NULL since detach */
+  _Atomic(uv_thread_t) thread; /* the loop's, or who attached */
+  atomic_bool has_turned;      /* then it is the loop's */
+  _Atomic(uv_loop_t *) loop;   /* NULL since detach */
   uv_timer_t timer;
   uv_async_t async;
   unsigned handles; /* open on the loop, the signals' too; loop thread */
@@ -157,7 +158,8 @@ void dusk__root_wake(dusk__root_t *root);
 /* Releases a hooked node on the loop's thread, at once if this is it. */
 void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked);
 
-bool dusk__root_on_loop(const dusk__root_t *root);
+/* Whether this thread is the loop's, as far as is known. */
+bool dusk__root_on_loop(dusk__root_t *root);
 
 /* A handle on the root's loop has been opened; has been closed. */
 void dusk__root_handle_opened(dusk__root_t *root);

@@ -12,6 +12,7 @@
  * that. From the end on it holds a reference of the node. */
 #include "tree.h"
 
+#include <assert.h>
 #include <sched.h>
 
 enum { IDLE, WAITING, AWAY, DUE, RUNNING };
@@ -64,6 +65,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                         dusk_context_t *root, dusk_waiter_cb cb) {
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
+  assert(dusk_context_loop(root) != NULL);
   waiter->cb = cb;
   waiter->ctx = &node->base;
   waiter->root = &named->node.base;

@@ -9,6 +9,7 @@ int fixture_open(void **state) {
   assert_non_null(f);
   assert_int_equal(uv_loop_init(&f->loop), 0);
   assert_int_equal(dusk_context_attach(&f->loop, &f->root), 0);
+  run(&f->loop); /* the root's first turn */
   *state = f;
   return 0;
 }

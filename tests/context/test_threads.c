@@ -451,6 +451,46 @@ static void another_threads_deadline_wakes_the_loop(void **state) {
   end(far);
 }
 
+typedef struct {
+  uv_loop_t loop;
+  dusk_context_t *root;
+  dusk_context_t *ctx;
+  shot_t shot;
+} moved_t;
+
+static void run_moved(void *arg, int number) {
+  moved_t *moved = arg;
+  (void)number;
+  moved->shot.loops = uv_thread_self();
+  assert_int_equal(uv_run(&moved->loop, UV_RUN_DEFAULT), 0);
+}
+
+/* The one who attached goes on, while another thread runs the loop. */
+static void a_loop_may_be_made_here_and_run_there(void **state) {
+  (void)state;
+  for (int round = 0; round < ROUNDS; round++) {
+    moved_t moved;
+    assert_int_equal(uv_loop_init(&moved.loop), 0);
+    assert_int_equal(dusk_context_attach(&moved.loop, &moved.root), 0);
+    moved.ctx = with_timeout(moved.root, 60000, NULL);
+    moved.shot = (shot_t){.ctx = moved.ctx};
+    dusk_context_after(moved.ctx, &moved.shot.waiter, moved.root, on_shot);
+    team_t team;
+    team_start(&team, 1, run_moved, &moved);
+    for (int spin = rand() % 10000; spin > 0; spin--)
+      dusk_context_err(moved.ctx);
+    for (uint64_t i = 0; i < 10; i++)
+      end(with_timeout(moved.root, 50000 - 100 * i, NULL));
+    dusk_context_cancel(moved.ctx, NULL);
+    team_join(&team);
+    assert_int_equal(moved.shot.called, 1);
+    dusk_context_unref(moved.ctx);
+    assert_int_equal(dusk_context_detach(moved.root, NULL, NULL), 0);
+    run(&moved.loop);
+    assert_int_equal(uv_loop_close(&moved.loop), 0);
+  }
+}
+
 /* -- Several loops -------------------------------------------------------- */
 
 typedef struct {
@@ -572,6 +612,7 @@ int main(void) {
       fixture_test(unref_against_firing),
       fixture_test(another_thread_registers_and_this_loop_calls),
       fixture_test(another_threads_deadline_wakes_the_loop),
+      cmocka_unit_test(a_loop_may_be_made_here_and_run_there),
       fixture_test(one_cancel_reaches_the_waiters_of_all_loops),
       cmocka_unit_test(detaching_against_deriving_and_cancelling),
       fixture_test(a_signal_context_may_be_released_anywhere),

@@ -46,6 +46,7 @@ static void loop_data_stays_the_users(void **state) {
   loop.data = &mine;
   assert_int_equal(dusk_context_attach(&loop, &root), 0);
   assert_ptr_equal(loop.data, &mine);
+  run(&loop);
   assert_int_equal(uv_loop_alive(&loop), 0);
   assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
   run(&loop);

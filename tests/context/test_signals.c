@@ -324,6 +324,7 @@ CHILD_TEST(signals_do_not_keep_the_loop) {
   log_t log = {.again = false};
   dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
   must(dusk_signals_receive(signals, on_log, &log) == 0);
+  must(uv_run(&env->loop, UV_RUN_DEFAULT) == 0);
   must(uv_loop_alive(&env->loop) == 0);
   dusk_signals_free(signals);
 }

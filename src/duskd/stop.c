@@ -182,7 +182,8 @@ static void on_drained(dusk_server_t *server, int status, void *arg) {
   duskd_stop_t *stop = arg;
   if (stop->status == DUSKD_DRAINED && stop->is_cut)
     stop->status = DUSKD_CUT_SHORT;
-  else if (stop->status == DUSKD_DRAINED && status != 0)
+  else if (stop->status == DUSKD_DRAINED &&
+           (status == UV_ETIMEDOUT || status == UV_ECANCELED))
     stop->status = DUSKD_BOUND_PASSED;
   tell_result(stop);
   duskd__stop_close(stop, stop->status);

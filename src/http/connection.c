@@ -29,7 +29,7 @@
 
 #include <assert.h>
 
-enum { LINGER_MS = 2000 }; /* until a client has closed its side, too */
+enum { LINGER_MS = 2000 }; /* at most */
 
 /* -- Phases ---------------------------------------------------------------- */
 
@@ -185,6 +185,21 @@ void dusk__conn_reset(dusk__conn_t *conn) {
   detach(conn);
 }
 
+/* Until a client has closed its side, too; in a drain, which waits for it, only
+ * while it may still be sending. */
+static uint64_t linger_ms(const dusk__conn_t *conn) {
+  uint64_t window = dusk__drain_window_ms(conn);
+  bool is_draining = conn->server->drain.phase == DUSK_DRAINING;
+  return is_draining && window > 0 && window < LINGER_MS ? window : LINGER_MS;
+}
+
+static void linger_on(dusk__conn_t *conn) {
+  uint64_t deadline_ms = dusk__now_ms(conn->server) + linger_ms(conn);
+  uint64_t last_ms = conn->since_ms + LINGER_MS;
+  dusk__timeout_set(conn, DUSK__WAIT_LINGER,
+                    deadline_ms < last_ms ? deadline_ms : last_ms);
+}
+
 /* Half-closes, and reads on until the client has closed its side: unread input
  * would turn a close into a reset, which may overtake what was written. */
 static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
@@ -194,12 +209,12 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
   }
   conn->ending = ending;
   set_phase(conn, DUSK__LINGERING);
-  uint64_t now = dusk__now_ms(conn->server);
   if (dusk__drain_waits_for(conn))
-    dusk__timeout_set(conn, DUSK__WAIT_LINGER, now + LINGER_MS);
+    linger_on(conn);
   else
     dusk__timeout_set(conn, DUSK__WAIT_QUIET,
-                      dusk__after_ms(now, dusk__drain_quiet_ms(conn->server)));
+                      dusk__after_ms(dusk__now_ms(conn->server),
+                                     dusk__drain_quiet_ms(conn->server)));
   set_reading(conn, true);
   detach(conn);
 }
@@ -371,9 +386,12 @@ static void on_read_error(dusk__conn_t *conn, int err) {
 }
 
 static void on_discard(dusk__conn_t *conn) {
-  if (conn->late || dusk__drain_waits_for(conn)) return;
-  conn->late = true;
-  conn->server->drain.requests_late++;
+  if (dusk__drain_waits_for(conn)) {
+    linger_on(conn);
+  } else if (!conn->late) {
+    conn->late = true;
+    conn->server->drain.requests_late++;
+  }
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
@@ -444,6 +462,10 @@ void dusk__conn_hurry(dusk__conn_t *conn) {
   if (conn->running) return; /* it will settle when it has run */
   uint64_t limit = soon(conn, DUSK_OFF);
   dusk__wait_t wait = (dusk__wait_t)conn->wait;
+  if (conn->phase == DUSK__LINGERING) {
+    if (dusk__drain_waits_for(conn)) linger_on(conn);
+    return;
+  }
   if (conn->phase != DUSK__ACTIVE)
     wait_for_request(conn);
   else if (wait == DUSK__WAIT_NOTHING)

@@ -212,8 +212,9 @@ static void for_each_conn(dusk_server_t *server, dusk__phase_t phase,
 
 static void begin(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
-  drain->phase = DUSK_DRAINING;
   drain->started_ns = uv_hrtime();
+  if (drain->phase == DUSK_SERVING) drain->lame_duck_ns = drain->started_ns;
+  drain->phase = DUSK_DRAINING;
   begin_counting(server);
   dusk_context_cancel(server->draining, NULL);
   dusk__server_at_turn(server); /* serve's callbacks */
@@ -227,6 +228,7 @@ static void begin_draining(dusk_server_t *server) {
   for_each_conn(server, DUSK__NEW, dusk__conn_hurry);
   for_each_conn(server, DUSK__IDLE, dusk__conn_hurry);
   for_each_conn(server, DUSK__ACTIVE, dusk__conn_hurry);
+  for_each_conn(server, DUSK__LINGERING, dusk__conn_hurry);
   dusk__listeners_resume(server); /* sealing knows no max_connections */
   for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
        link = link->next) {
@@ -385,6 +387,14 @@ static bool is_over(const dusk_server_t *server) {
          left == server->drain.unawaited;
 }
 
+void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending) {
+  dusk__drain_t *drain = &server->drain;
+  drain->requests_now--;
+  drain->requests_ended[ending]++;
+  if (drain->requests_now == 0 && drain->phase == DUSK_DRAINING)
+    drain->answered_ns = uv_hrtime();
+}
+
 void dusk__drain_check(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
   if (drain->phase != DUSK_DRAINING) return;
@@ -452,8 +462,10 @@ void dusk__drain_on_turn(dusk_server_t *server) {
 /* -- The calls ------------------------------------------------------------- */
 
 void dusk_server_lame_duck(dusk_server_t *server, bool on) {
-  if (server->drain.phase < DUSK_DRAINING)
-    server->drain.phase = on ? DUSK_LAME_DUCK : DUSK_SERVING;
+  dusk__drain_t *drain = &server->drain;
+  if (drain->phase >= DUSK_DRAINING) return;
+  if (on && drain->phase == DUSK_SERVING) drain->lame_duck_ns = uv_hrtime();
+  drain->phase = on ? DUSK_LAME_DUCK : DUSK_SERVING;
 }
 
 int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
@@ -528,6 +540,11 @@ void dusk_server_report(const dusk_server_t *server,
   if (drain->started_ns == 0) return;
   uint64_t now = drain->ended_ns ? drain->ended_ns : uv_hrtime();
   ret_report->drain_ms = (now - drain->started_ns) / NS_PER_MS;
+  ret_report->lame_duck_ms =
+      (drain->started_ns - drain->lame_duck_ns) / NS_PER_MS;
+  if (drain->answered_ns)
+    ret_report->answered_ms =
+        (drain->answered_ns - drain->started_ns) / NS_PER_MS;
   if (drain->sealed_ns)
     ret_report->seal_ms = (drain->sealed_ns - drain->started_ns) / NS_PER_MS;
   if (drain->deadline_ns != DUSK_OFF)

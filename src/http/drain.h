@@ -11,7 +11,9 @@ typedef struct dusk__drain {
   dusk__link_t shutdowns; /* the calls that wait */
   uint64_t deadline_ns;   /* the nearest bound's; DUSK_OFF: none */
   uint64_t started_ns;
-  uint64_t sealed_ns; /* 0: not yet */
+  uint64_t lame_duck_ns;
+  uint64_t sealed_ns;   /* 0: not yet */
+  uint64_t answered_ns; /* the last time that no request was running */
   uint64_t ended_ns;
   uint64_t held_until_ns; /* accepting blindly; 0: not blindly */
   int status;
@@ -55,6 +57,9 @@ uint64_t dusk__drain_quiet_ms(const dusk_server_t *server);
 /* A time-out, shortened in a drain to what a peer that moves nothing gets. */
 uint64_t dusk__drain_patience_ms(const dusk_server_t *server,
                                  uint64_t timeout_ms);
+
+/* A running request has ended, in the report's words. */
+void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending);
 
 /* A connection changed its phase, or a listener closed: is all over? */
 void dusk__drain_check(dusk_server_t *server);

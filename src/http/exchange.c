@@ -159,8 +159,7 @@ void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
   if (!ex->begun) return;
   ex->begun = false;
-  ex->server->drain.requests_now--;
-  ex->server->drain.requests_ended[ending]++;
+  dusk__drain_request_ended(ex->server, ending);
 }
 
 void dusk__ex_finish(dusk__exchange_t *ex) {

@@ -57,8 +57,9 @@ static const field_t requests[] = {
 };
 
 static const field_t times[] = {
-    FIELD(conns_now, NULL), FIELD(requests_now, NULL), FIELD(seal_ms, NULL),
-    FIELD(drain_ms, NULL),  FIELD(oldest_ms, NULL),
+    FIELD(lame_duck_ms, NULL), FIELD(answered_ms, NULL), FIELD(conns_now, NULL),
+    FIELD(requests_now, NULL), FIELD(seal_ms, NULL),     FIELD(drain_ms, NULL),
+    FIELD(oldest_ms, NULL),
 };
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
@@ -69,25 +70,39 @@ static uint64_t value(const dusk_report_t *report, const field_t *field) {
   return number;
 }
 
-/* The first two always, then what isn't 0. */
+/* The first two always, then what isn't 0: "3 open, 1 accepted since: 4 idle"
+ */
 static void append_counts(text_t *text, const dusk_report_t *report,
                           const field_t fields[], size_t count) {
+  const char *between = "";
   for (size_t i = 0; i < count; i++) {
     uint64_t number = value(report, &fields[i]);
     if (i >= 2 && number == 0) continue;
-    const char *between = i == 0 ? "" : i == 2 ? ": " : ", ";
     append(text, "%s%llu %s", between, (unsigned long long)number,
            fields[i].words);
+    between = i == 1 ? ": " : ", ";
+  }
+}
+
+/* What a person should know of a drain that did not go by itself. */
+static const char *reason(const dusk_report_t *report) {
+  switch (report->status) {
+  case 0:
+    return "";
+  case UV_ETIMEDOUT:
+    return report->conns_cut ? " (the bound had passed)"
+                             : " (near the bound, requests were told to end)";
+  case UV_ECANCELED:
+    return report->conns_cut ? " (as asked)" : " (requests were told to end)";
+  default:
+    return " (a listener could not be closed)";
   }
 }
 
 size_t dusk_report_text(const dusk_report_t *report, char *buf, size_t size) {
   text_t text = {.buf = buf, .size = size};
-  if (report->status == 0)
-    append(&text, "drained in %llu ms", (unsigned long long)report->drain_ms);
-  else
-    append(&text, "cut short after %llu ms (%s)",
-           (unsigned long long)report->drain_ms, dusk_strerror(report->status));
+  append(&text, "%s %llu ms%s", report->conns_cut ? "cut after" : "drained in",
+         (unsigned long long)report->drain_ms, reason(report));
   append(&text, "; connections: ");
   append_counts(&text, report, conns, COUNT(conns));
   append(&text, "; requests: ");

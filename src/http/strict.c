@@ -45,9 +45,9 @@ static bool is_version(const char *text, size_t len) {
 int dusk__strict_bad_version(const char *line, size_t len) {
   const char *end = memchr(line, '\r', len);
   if (end == NULL) end = line + len;
-  const char *version = memrchr(line, ' ', (size_t)(end - line));
-  if (version == NULL) return 400;
-  version++;
+  const char *version = end;
+  while (version > line && version[-1] != ' ')
+    version--;
   if (!is_version(version, (size_t)(end - version))) return 400;
   /* A good version is refused for what follows it, a bare CR. */
   bool is_known = version[5] == '1' && (version[7] == '0' || version[7] == '1');

@@ -550,7 +550,12 @@ class Crowd:
     def _connected(self, sock, state):
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            self.refused += 1
+            # One that was let in and then thrown out is no refused one.
+            if error == errno.ECONNRESET:
+                self.reset += 1
+            else:
+                assert error in (errno.ECONNREFUSED, errno.ETIMEDOUT), error
+                self.refused += 1
             self._drop(sock)
         else:
             self._send(sock, state)

@@ -237,6 +237,7 @@ def stop_under_load(start, keep_alive, build, flags):
     with Crowd(server.address, 50, keep_alive, build == "sealed") as crowd:
         while crowd.answers < 200:
             crowd.run(seconds=0.05)
+        crowd.stall = 0.0
         server.signal(signal.SIGTERM)
         crowd.run(program=server)
         assert server.wait() == 0
@@ -245,15 +246,16 @@ def stop_under_load(start, keep_alive, build, flags):
 
 
 def stop_often(start, stops, keep_alive, build="sealed", flags=()):
-    """A kept connection is kept for the quiet window, no longer. When clients
-    lose something and have themselves been off the processor for half of the
-    window, it says nothing of the server, and the stop is repeated."""
+    """A kept connection is kept for the quiet window, no longer. When a request
+    on one is lost, and the clients themselves have been off the processor for
+    half of the window since the signal, it says nothing of the server, and the
+    stop is repeated. Nothing else is excused."""
     void = 0
     while stops > 0:
         crowd, report = stop_under_load(start, keep_alive, build, flags)
-        if any(crowd.losses().values()) and crowd.stall > 0.05:
+        if keep_alive and crowd.lost and crowd.stall > 0.05:
             void += 1
-            assert void <= 20, "this machine is too busy to tell"
+            assert void <= 5, "this machine is too busy to tell"
             continue
         assert crowd.losses() == {"lost": 0, "cut": 0, "reset": 0}, report
         assert report["conns_cut"] == report["requests_cut"] == 0
@@ -528,7 +530,7 @@ def test_half_a_header_is_cut(start):
     assert server.wait(12) == 0
     report = report_of(server)
     assert report["conns_answered"] == 0
-    assert report["drain_ms"] < 9000
+    assert report["drain_ms"] < 3500
 
 
 def test_half_a_header_that_is_completed_is_answered(start):
@@ -806,8 +808,10 @@ def test_report_in_words_is_one_line(serve):
     assert_last_answer(conn)
     assert server.wait() == 0
     last = server.err.all()[-1]
-    assert re.match("duskd: ", last)
-    assert re.search(r"\b1\b", last), last
+    assert re.fullmatch(
+        r"duskd: drained in \d+ ms; connections: 1 open, 0 accepted since: "
+        r"1 answered; requests: 1 running, 0 begun since: 1 answered; "
+        r"listeners sealed in \d+ ms", last), last
 
 
 # -- Threads and processes that come after ------------------------------------

@@ -1,5 +1,7 @@
 """The README's two lines to paste, and CI, which runs the second."""
 
+import subprocess
+
 from sources import ROOT
 
 
@@ -14,6 +16,19 @@ def test_readme_has_two_lines_to_paste():
     assert build.startswith("./deps/install && ")
     assert build.endswith("/duskd")
     assert test.startswith("./deps/install test && ")
+
+
+def test_the_readme_program_compiles(tmp_path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    begin = text.index("    #include <dusk/http.h>")
+    lines = text[begin:text.index("\n    }\n\n", begin) + 7].splitlines()
+    source = tmp_path / "program.c"
+    source.write_text("".join(line[4:] + "\n" for line in lines), "utf-8")
+    assert len(lines) <= 20
+    subprocess.run(
+        ["cc", "-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", str(source)]
+        + [f"-I{ROOT}/src/{part}/include" for part in ("context", "http")],
+        check=True)
 
 
 def test_ci_runs_the_line_for_testing():

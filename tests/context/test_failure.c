@@ -1,5 +1,5 @@
 /* Every allocation fails once: the caller is told, nothing leaks, nothing is
- * half done. Needs tests/support/alloc.h. */
+ * half done. Needs tests/support/alloc.h, and --wrap=uv_async_init. */
 #include "fixture.h"
 #include "alloc.h"
 
@@ -8,6 +8,14 @@
 
 static const char key[] = "key";
 static const int signums[] = {SIGUSR1, SIGUSR2, SIGWINCH};
+
+int __real_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb);
+int __wrap_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb);
+static int async_err;
+
+int __wrap_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb) {
+  return async_err != 0 ? async_err : __real_uv_async_init(loop, async, cb);
+}
 
 typedef int (*call_fn)(dusk_context_t *parent, dusk_context_t **ret_ctx);
 
@@ -85,7 +93,7 @@ static void with_signals_tells_enomem(void **state) {
   assert_true(fail_each(f, f->root, call_with_all_signals) > 2 + 50);
 }
 
-static void attach_tells_enomem(void **state) {
+static void attach_tells_why_it_failed(void **state) {
   fixture_t *f = *state;
   size_t live = alloc_live();
   dusk_context_t *second = f->root;
@@ -93,6 +101,12 @@ static void attach_tells_enomem(void **state) {
   assert_int_equal(dusk_context_attach(&f->loop, &second), UV_ENOMEM);
   assert_true(alloc_has_failed());
   alloc_fail_at(0);
+  assert_ptr_equal(second, f->root);
+  assert_int_equal(alloc_live(), live);
+
+  async_err = UV_EMFILE;
+  assert_int_equal(dusk_context_attach(&f->loop, &second), UV_EMFILE);
+  async_err = 0;
   assert_ptr_equal(second, f->root);
   assert_int_equal(alloc_live(), live);
 }
@@ -156,7 +170,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(deriving_tells_enomem),
       fixture_test(with_signals_tells_enomem),
-      fixture_test(attach_tells_enomem),
+      fixture_test(attach_tells_why_it_failed),
       fixture_test(notify_adds_all_or_nothing),
       fixture_test(waiting_and_ending_allocate_nothing),
       fixture_test(ctx_164_nothing_stays_allocated),

@@ -229,7 +229,7 @@ static void race_stop(race_t *race, int tries, int range) {
     child_t child = child_start(stops_any_time, race);
     child_expect(&child, "ready");
     if (race->senders_delay < 0) child_signal(&child, SIGINT);
-    int status = child_wait(&child, 3000);
+    int status = child_wait(&child, 10000);
     if (status == -1) fail_msg("the signal was lost in try %d", i);
     if (WIFSIGNALED(status)) {
       assert_int_equal(WTERMSIG(status), SIGINT);

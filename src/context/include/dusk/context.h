@@ -48,10 +48,13 @@ DUSK_EXTERN extern const dusk_cause_t dusk_deadline_exceeded;
 /* Attaches to `loop` and gives a root in *ret_root: a context without parent,
  * deadline or value. `loop->data` stays the caller's. One uv_timer_t and one
  * uv_async_t serve all contexts, deadlines and waiters below the root; they
- * keep uv_run going only while a waiter's context has a deadline.
+ * keep uv_run going only while a waiter's context has a deadline, and for the
+ * one turn in which the root learns which thread runs the loop. A root never
+ * ends.
  *
- * Loop thread only. The caller owns one reference and ends it with
- * dusk_context_detach, not with unref. Several roots on one loop are allowed.
+ * On the loop's thread, or before another thread runs the loop. The caller owns
+ * one reference and ends it with dusk_context_detach, not with unref. Several
+ * roots on one loop are allowed.
  * Errors: UV_EINVAL, UV_ENOMEM, and what uv_async_init gives.
  * Go: context.Background, but bound to a loop. */
 DUSK_EXTERN int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root);
@@ -111,7 +114,8 @@ DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent, const void *key,
 
 /* Ends `ctx` and all below it with UV_ECANCELED and `cause` (NULL:
  * dusk_canceled), before it returns; a context that has ended keeps its first
- * err and cause. Releases nothing, cannot fail; NULL is a no-op.
+ * err and cause. Releases nothing, cannot fail. A no-op for NULL, a root, and a
+ * value context, which has no end of its own but its parent's.
  * Go: the CancelCauseFunc. */
 DUSK_EXTERN void dusk_context_cancel(dusk_context_t *ctx,
                                      const dusk_cause_t *cause);
@@ -171,7 +175,8 @@ struct dusk_waiter {
  * waiter stopped. Waiters of one context are called in the order of their
  * registration. Cannot fail, allocates nothing. Registering a waiter that is
  * registered is a bug.
- * Keeps uv_run going only while `ctx` has a deadline or the callback is due.
+ * Keeps uv_run going only while `ctx` has a deadline or the callback is due;
+ * another thread's cancel wakes a loop that runs, but starts none.
  * Go: context.AfterFunc. */
 DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                                     dusk_context_t *root, dusk_waiter_cb cb);
@@ -180,7 +185,9 @@ DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
  * also when the context has ended but the callback has not begun (there Go's
  * stop says false). False: it has begun, or the waiter was never registered
  * (zeroed) or stopped before; on the loop's thread the struct may go anyway,
- * another thread must wait for the callback. Go: AfterFunc's stop. */
+ * another thread must wait for the callback. Another thread must also see to
+ * it that the context and the root that were named live during the call.
+ * Go: AfterFunc's stop. */
 DUSK_EXTERN bool dusk_waiter_stop(dusk_waiter_t *waiter);
 
 #ifdef __cplusplus

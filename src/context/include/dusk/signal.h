@@ -4,12 +4,13 @@
  * want the same signal, and each gets a copy. Delivery never blocks: what a
  * full queue can't take is dropped, what is queued stays.
  *
- * The library touches no signal that it was not asked for, and no mask. When
- * the last receiver that wants a signal is gone, the disposition found before
- * the first one is back. Several arrivals of one signal before the loop turns
- * may merge into one, as they do in the kernel.
+ * The library touches no signal that it was not asked for, and leaves masks as
+ * they are. When the last receiver that wants a signal is gone, the disposition
+ * found before the first one is back, unless somebody else's uv_signal_t still
+ * wants it. Several arrivals of one signal before the loop turns may merge into
+ * one, as they do in the kernel.
  *
- * Threads: all functions but dusk_signals_next belong to the loop's thread. */
+ * Threads: if not said otherwise, a function belongs to the loop's thread. */
 #ifndef DUSK_SIGNAL_H
 #define DUSK_SIGNAL_H
 
@@ -30,10 +31,11 @@ DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
 
 /* Adds `count` signal numbers to what the receiver wants; in force on return.
  * `count` 0 is every signal that can be caught, but those by which a program's
- * own fault shows (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and SIGPROF. Numbers out
- * of range, SIGKILL and SIGSTOP are passed over. On failure nothing was added.
- * Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives. Go: signal.Notify
- */
+ * own fault shows (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and SIGPROF. Numbers that
+ * can't be caught (SIGKILL, SIGSTOP, out of range, kept by the system) are
+ * passed over. On failure nothing was added.
+ * Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives.
+ * Go: signal.Notify */
 DUSK_EXTERN int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                                     size_t count);
 
@@ -54,11 +56,12 @@ DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
 /* Undoes all notifies of this receiver: from the return on nothing is queued;
  * what is queued stays readable, and a signal that was caught but not yet
  * dispatched is queued first, or takes its default effect, but is not lost. A
- * second stop does nothing. Go: signal.Stop */
+ * stop less than 5 ms after the notify takes the rest of them. A second stop
+ * does nothing. Go: signal.Stop */
 DUSK_EXTERN void dusk_signals_stop(dusk_signals_t *signals);
 
-/* Stops and releases the receiver; no callback comes after it. NULL is a
- * no-op. */
+/* Stops and releases the receiver, and what it has queued; no callback comes
+ * after it. NULL is a no-op. */
 DUSK_EXTERN void dusk_signals_free(dusk_signals_t *signals);
 
 /* The text of a signal, as Go prints it: "interrupt", "terminated", ...;
@@ -77,9 +80,10 @@ DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
                                           const int *signums, size_t count,
                                           dusk_context_t **ret_ctx);
 
-/* Ends the context (no-op if it has ended) and then gives the signals back:
- * a second Ctrl+C then kills. Loop thread only. May be called again. UV_EINVAL
- * for a context not made by with_signals. Go: NotifyContext's stop */
+/* Ends the context (no-op if it has ended) and gives the signals back: a second
+ * Ctrl+C then kills. One that was caught before, and not yet dispatched, is the
+ * context's cause. Loop thread only. May be called again. Errors: UV_EINVAL for
+ * a context not made by with_signals. Go: NotifyContext's stop */
 DUSK_EXTERN int dusk_context_stop_signals(dusk_context_t *ctx);
 
 #ifdef __cplusplus

@@ -147,7 +147,7 @@ typedef enum dusk_server_phase {
 } dusk_server_phase_t;
 
 /* What a drain did. In the end it adds up:
- * conns_open + conns_accepted = the nine conns_ counts below them;
+ * conns_open + conns_accepted = the seven conns_ counts below them;
  * requests_running + requests_begun = the four requests_ counts below them. */
 typedef struct dusk_report {
   dusk_server_phase_t phase;
@@ -177,9 +177,11 @@ typedef struct dusk_report {
   uint64_t conns_now;    /* still there */
   uint64_t requests_now; /* still running */
 
-  uint64_t seal_ms;    /* from the drain's start to the listeners' end */
-  uint64_t drain_ms;   /* from the drain's start to its end, or until now */
-  uint64_t left_ms;    /* to the bound; DUSK_OFF: none */
+  uint64_t lame_duck_ms; /* before the drain */
+  uint64_t answered_ms;  /* from the drain's start to the last request's end */
+  uint64_t seal_ms;      /* from the drain's start to the listeners' end */
+  uint64_t drain_ms;     /* from the drain's start to its end, or until now */
+  uint64_t left_ms;      /* to the bound; DUSK_OFF: none */
   bool sealed_blindly; /* the kernel refused to tell of half-open handshakes */
 
   char oldest[128];   /* request line of the oldest running request, or "" */

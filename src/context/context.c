@@ -239,6 +239,8 @@ void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
   dusk_waiter_t *away = NULL;
   /* Also when it has ended: whoever did it may still be below it. */
   dusk__root_lock(node->root);
+  /* A deadline that has passed came first, even when the loop is late. */
+  if (deadline_of(node) != DUSK_OFF) end_passed(node, uv_hrtime(), &away);
   if (err_of(node) == 0)
     dusk__node_end(node, UV_ECANCELED, cause != NULL ? cause : &dusk_canceled,
                    &away);

@@ -95,6 +95,7 @@ static void hand_over(dusk_signals_t *signals, int signum) {
 
 static void on_ready(dusk_waiter_t *ready) {
   dusk_signals_t *signals = dusk__container_of(ready, dusk_signals_t, ready);
+  if (signals->cb == NULL) return; /* called meanwhile with a newer one */
   int signum = dusk_signals_next(signals);
   /* 0: another thread has taken it; the callback waits on. */
   if (signum != 0) hand_over(signals, signum);

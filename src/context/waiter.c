@@ -161,11 +161,12 @@ static bool stop_waiting(dusk_waiter_t *waiter) {
 
 static bool stop_due(dusk_waiter_t *waiter) {
   dusk__root_t *root = root_of(waiter);
-  dusk_context_t *held = waiter->ctx;
+  dusk_context_t *held = NULL;
   dusk__root_lock(root);
   int state = state_of(waiter);
   bool found = state == DUE || state == RUNNING;
   if (found) {
+    held = waiter->ctx; /* its callback may have registered it anew */
     take_out(state == DUE ? &root->due : &root->running, waiter);
     set_state(waiter, IDLE);
     let_go(root, true);

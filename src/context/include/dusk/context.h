@@ -176,7 +176,9 @@ struct dusk_waiter {
  * registration. Cannot fail, allocates nothing. Registering a waiter that is
  * registered is a bug.
  * Keeps uv_run going only while `ctx` has a deadline or the callback is due;
- * another thread's cancel wakes a loop that runs, but starts none.
+ * another thread's cancel wakes a loop that runs, but starts none. `root` must
+ * be attached; a thread other than its loop's must hold `ctx` for as long as it
+ * may stop the waiter.
  * Go: context.AfterFunc. */
 DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                                     dusk_context_t *root, dusk_waiter_cb cb);

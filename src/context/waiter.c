@@ -25,8 +25,21 @@ static void set_state(dusk_waiter_t *waiter, int state) {
   __atomic_store_n(&waiter->state, state, __ATOMIC_RELEASE);
 }
 
+/* What stop reads without a lock, to learn which one to take: meanwhile the
+ * callback may register the waiter anew, elsewhere. */
+static dusk_context_t *ctx_of(dusk_waiter_t *waiter) {
+  return __atomic_load_n(&waiter->ctx, __ATOMIC_RELAXED);
+}
+
 static dusk__root_t *root_of(dusk_waiter_t *waiter) {
-  return (dusk__root_t *)waiter->root;
+  return (dusk__root_t *)__atomic_load_n(&waiter->root, __ATOMIC_RELAXED);
+}
+
+static void name(dusk_waiter_t *waiter, dusk_context_t *ctx, dusk__root_t *root,
+                 dusk_waiter_cb cb) {
+  waiter->cb = cb;
+  __atomic_store_n(&waiter->ctx, ctx, __ATOMIC_RELAXED);
+  __atomic_store_n(&waiter->root, &root->node.base, __ATOMIC_RELAXED);
 }
 
 static bool has_deadline(dusk__node_t *node) {
@@ -66,9 +79,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
   assert(dusk_context_loop(root) != NULL);
-  waiter->cb = cb;
-  waiter->ctx = &node->base;
-  waiter->root = &named->node.base;
+  name(waiter, &node->base, named, cb);
   atomic_fetch_add(&named->users, 1);
 
   dusk__root_lock(node->root);
@@ -93,9 +104,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
 
 void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
                        dusk_waiter_cb cb) {
-  waiter->cb = cb;
-  waiter->ctx = NULL;
-  waiter->root = &root->node.base;
+  name(waiter, NULL, root, cb);
   atomic_fetch_add(&root->users, 1);
   dusk__root_keep(root, 1);
   dusk__root_lock(root);
@@ -147,9 +156,9 @@ static void let_go(dusk__root_t *root, bool kept) {
 }
 
 static bool stop_waiting(dusk_waiter_t *waiter) {
-  dusk__node_t *node = (dusk__node_t *)waiter->ctx;
+  dusk__node_t *node = (dusk__node_t *)ctx_of(waiter);
   dusk__root_lock(node->root);
-  bool found = state_of(waiter) == WAITING;
+  bool found = state_of(waiter) == WAITING && ctx_of(waiter) == &node->base;
   if (found) {
     take_out(&node->waiters, waiter);
     set_state(waiter, IDLE);
@@ -164,9 +173,9 @@ static bool stop_due(dusk_waiter_t *waiter) {
   dusk_context_t *held = NULL;
   dusk__root_lock(root);
   int state = state_of(waiter);
-  bool found = state == DUE || state == RUNNING;
+  bool found = (state == DUE || state == RUNNING) && root_of(waiter) == root;
   if (found) {
-    held = waiter->ctx; /* its callback may have registered it anew */
+    held = waiter->ctx;
     take_out(state == DUE ? &root->due : &root->running, waiter);
     set_state(waiter, IDLE);
     let_go(root, true);

@@ -279,6 +279,17 @@ static void deriving_finds_a_passed_deadline(void **state) {
   dusk_context_unref(top);
 }
 
+static void a_cancel_finds_a_passed_deadline(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_timeout(f->root, 1, &mine);
+  dusk_context_t *child = with_cancel(ctx);
+  wait_until(dusk_context_deadline(ctx));
+  dusk_context_cancel(child, &parents);
+  assert_ended(child, UV_ETIMEDOUT, &mine);
+  dusk_context_unref(child);
+  dusk_context_unref(ctx);
+}
+
 /* -- bring_forward -------------------------------------------------------- */
 
 static void brought_forward_it_ends_earlier(void **state) {
@@ -449,6 +460,7 @@ int main(void) {
       fixture_test(ctx_063_a_parents_cancel_frees_the_childs_deadline),
       fixture_test(who_asks_finds_a_passed_deadline),
       fixture_test(deriving_finds_a_passed_deadline),
+      fixture_test(a_cancel_finds_a_passed_deadline),
       fixture_test(brought_forward_it_ends_earlier),
       fixture_test(bringing_forward_only_brings_forward),
       fixture_test(brought_into_the_past_it_ends_at_once),

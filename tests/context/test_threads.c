@@ -6,6 +6,7 @@
 
 #include <dusk/signal.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { THREADS = 4, ROUNDS = 200 };
@@ -371,6 +372,54 @@ static void stop_against_firing_from_another_tree(void **state) {
   turn(&f->loop);
 }
 
+typedef struct {
+  dusk_waiter_t waiter;
+  dusk_context_t *ended[2]; /* of two trees */
+  dusk_context_t *root;
+  atomic_int calls;
+} hopper_t;
+
+static void on_hop(dusk_waiter_t *waiter) {
+  hopper_t *hopper = dusk__container_of(waiter, hopper_t, waiter);
+  int calls = ++hopper->calls;
+  dusk_context_after(hopper->ended[calls % 2], waiter, hopper->root, on_hop);
+}
+
+static void stop_hopper(void *arg, int number) {
+  hopper_t *hopper = arg;
+  (void)number;
+  while (!dusk_waiter_stop(&hopper->waiter))
+    continue;
+}
+
+/* A waiter that its callback registers anew, now here, now there. */
+static void stop_against_registering_anew(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  for (int round = 0; round < ROUNDS; round++) {
+    hopper_t hopper = {.ended = {with_cancel(f->root), with_cancel(other)},
+                       .root = f->root};
+    dusk_context_cancel(hopper.ended[1], NULL);
+    dusk_context_after(hopper.ended[0], &hopper.waiter, f->root, on_hop);
+    dusk_context_cancel(hopper.ended[0], NULL);
+    turn(&f->loop);
+    assert_true(hopper.calls > 0);
+    team_t team;
+    team_start(&team, 1, stop_hopper, &hopper);
+    for (int i = 0; i < 10; i++)
+      turn(&f->loop);
+    team_join(&team);
+    int calls = hopper.calls;
+    turn(&f->loop);
+    assert_int_equal(hopper.calls, calls);
+    dusk_context_unref(hopper.ended[0]);
+    dusk_context_unref(hopper.ended[1]);
+  }
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+  turn(&f->loop);
+}
+
 static void unref_shot(void *arg, int number) {
   shot_t *shot = arg;
   (void)number;
@@ -609,6 +658,7 @@ int main(void) {
       fixture_test(a_visible_end_means_that_waiters_are_due),
       fixture_test(stop_against_firing),
       fixture_test(stop_against_firing_from_another_tree),
+      fixture_test(stop_against_registering_anew),
       fixture_test(unref_against_firing),
       fixture_test(another_thread_registers_and_this_loop_calls),
       fixture_test(another_threads_deadline_wakes_the_loop),

@@ -111,3 +111,22 @@ void loopback_run_until(loopback_t *lb, const int *flag) {
     uv_run(&lb->loop, UV_RUN_ONCE);
   unwatch(lb, &timer);
 }
+
+void loopback_keep(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  held_t *held = arg;
+  held->res = res;
+  held->req = req;
+  held->called++;
+}
+
+int loopback_hold(loopback_t *lb, held_t *held, dusk_server_config_t config,
+                  const char *request) {
+  memset(held, 0, sizeof(*held));
+  config.handler = loopback_keep;
+  config.handler_arg = held;
+  loopback_open(lb, &config);
+  int client = loopback_connect(lb);
+  loopback_send(client, request);
+  loopback_run_until(lb, &held->called);
+  return client;
+}

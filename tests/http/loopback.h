@@ -41,6 +41,22 @@ void loopback_send(int client, const char *text);
 size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
                         const char *until);
 
+/* What a handler got that leaves its response to the test. */
+typedef struct held {
+  dusk_response_t *res;
+  dusk_request_t *req;
+  int called;
+  int body_end;
+} held_t;
+
+/* The handler that does so; `arg` is the held_t. */
+void loopback_keep(dusk_response_t *res, dusk_request_t *req, void *arg);
+
+/* Opens a server with that handler, and gives a client whose `request` it
+ * has got. */
+int loopback_hold(loopback_t *lb, held_t *held, dusk_server_config_t config,
+                  const char *request);
+
 /* Runs the loop until *flag is not 0. */
 void loopback_run_until(loopback_t *lb, const int *flag);
 

@@ -7,32 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DEFAULTS ((dusk_server_config_t){0})
 #define REQUEST "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 static void answer(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)req;
   (void)arg;
   dusk_response_end(res, "hello\n", 6);
-}
-
-/* Keeps its response for the test to end. */
-typedef struct held {
-  dusk_response_t *res;
-  dusk_request_t *req;
-  int called;
-} held_t;
-
-static void hold(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  held_t *held = arg;
-  held->res = res;
-  held->req = req;
-  held->called = 1;
-}
-
-static void open_holding(loopback_t *lb, held_t *held) {
-  memset(held, 0, sizeof(*held));
-  dusk_server_config_t config = {.handler = hold, .handler_arg = held};
-  loopback_open(lb, &config);
 }
 
 static int open_plain(loopback_t *lb) {
@@ -121,10 +102,8 @@ static void seed_009_result_deadline(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, "GET /slow?x=1 HTTP/1.1\r\nHost: h\r\n\r\n");
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS,
+                             "GET /slow?x=1 HTTP/1.1\r\nHost: h\r\n\r\n");
   dusk_context_t *ctx = dusk_request_context(held.req);
   assert_non_null(ctx);
   assert_int_equal(dusk_context_deadline(ctx), DUSK_OFF);
@@ -152,10 +131,7 @@ static void seed_009_result_cancelled(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *bound = cancellable(&lb);
   int status = 1;
   assert_int_equal(dusk_server_shutdown(lb.server, bound, on_status, &status),
@@ -174,10 +150,7 @@ static void an_answer_in_the_grace_goes_out(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *bound = cancellable(&lb);
   int status = 1;
   assert_int_equal(dusk_server_shutdown(lb.server, bound, on_status, &status),
@@ -224,10 +197,7 @@ static void srv_048_and_050_shutdown_again(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *bound = cancellable(&lb);
   int status[3] = {1, 1, 1};
   for (int i = 0; i < 2; i++)
@@ -251,10 +221,7 @@ static void a_later_bound_brings_the_end_nearer(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *far = cancellable(&lb);
   int status = 1;
   assert_int_equal(dusk_server_shutdown(lb.server, far, on_status, &status), 0);
@@ -297,10 +264,7 @@ static void srv_060_close_cuts_at_once(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *ctx = dusk_request_context(held.req);
   dusk_server_close(lb.server);
   assert_int_equal(dusk_context_err(ctx), UV_ECANCELED); /* SRV-062 */
@@ -320,10 +284,7 @@ static void srv_067_close_ends_a_waiting_shutdown(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *bound = cancellable(&lb);
   int status = 1;
   assert_int_equal(dusk_server_shutdown(lb.server, bound, on_status, &status),
@@ -384,10 +345,7 @@ static void draining_context_tells_requests(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  open_holding(&lb, &held);
-  int client = loopback_connect(&lb);
-  loopback_send(client, REQUEST);
-  loopback_run_until(&lb, &held.called);
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
   dusk_context_t *draining = dusk_request_draining(held.req);
   dusk_context_t *ctx = dusk_request_context(held.req);
   assert_int_equal(dusk_context_err(draining), 0);

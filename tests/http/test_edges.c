@@ -158,32 +158,6 @@ static void count_body_end(dusk_request_t *req, ssize_t nread, const char *data,
   if (nread < 0) *(int *)arg = (int)nread;
 }
 
-typedef struct held {
-  dusk_response_t *res;
-  dusk_request_t *req;
-  int called;
-  int body_end;
-} held_t;
-
-static void hold(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  held_t *held = arg;
-  held->res = res;
-  held->req = req;
-  held->called++;
-}
-
-static int open_held(loopback_t *lb, held_t *held, dusk_server_config_t config,
-                     const char *request) {
-  memset(held, 0, sizeof(*held));
-  config.handler = hold;
-  config.handler_arg = held;
-  loopback_open(lb, &config);
-  int client = loopback_connect(lb);
-  loopback_send(client, request);
-  loopback_run_until(lb, &held->called);
-  return client;
-}
-
 #define DEFAULTS ((dusk_server_config_t){0})
 
 static void close_in_hook(dusk_server_t *server, void *arg) {
@@ -200,7 +174,7 @@ static void who_is_cut_by_a_hook_is_told(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
   dusk_request_body(held.req, count_body_end, &held.body_end);
   dusk_server_on_shutdown(lb.server, close_in_hook, NULL);
   dusk_context_t *bound;
@@ -250,7 +224,8 @@ static void no_body_inside_a_write(void **state) {
   loopback_t lb;
   held_t held;
   inside_t inside = {0};
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED "1\r\na\r\n1\r\nb\r\n");
+  int client =
+      loopback_hold(&lb, &held, DEFAULTS, CHUNKED "1\r\na\r\n1\r\nb\r\n");
   assert_int_equal(dusk_request_body(held.req, on_piece, &inside), 0);
   inside.writing = true;
   assert_int_equal(dusk_response_write(held.res, "x", 1), 0);
@@ -270,7 +245,7 @@ static void no_drained_after_the_end(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   static char piece[1 << 16];
   while (dusk_response_write(held.res, piece, sizeof(piece)) == 0)
     ;
@@ -296,7 +271,7 @@ static void no_drained_after_the_end(void **state) {
 static int end_of(const char *body) {
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
   assert_int_equal(dusk_request_body(held.req, count_body_end, &held.body_end),
                    0);
   size_t len = strlen(body);
@@ -357,8 +332,8 @@ static void request_timeout_spares_an_ended_response(void **state) {
   enum { LEN = 8 << 20 };
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held,
-                         (dusk_server_config_t){.request_timeout_ms = 50}, GET);
+  int client = loopback_hold(
+      &lb, &held, (dusk_server_config_t){.request_timeout_ms = 50}, GET);
   dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
   char *body = calloc(1, LEN);
   dusk_response_end_ref(held.res, body, LEN, free_body, body);

@@ -7,33 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Keeps request and response for the test to look at. */
-typedef struct held {
-  dusk_response_t *res;
-  dusk_request_t *req;
-  int called;
-} held_t;
-
-static void hold(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  held_t *held = arg;
-  held->res = res;
-  held->req = req;
-  held->called++;
-}
-
-/* A server whose handler holds, and a client that has sent `request` to it. */
-static int open_held(loopback_t *lb, held_t *held, dusk_server_config_t config,
-                     const char *request) {
-  memset(held, 0, sizeof(*held));
-  config.handler = hold;
-  config.handler_arg = held;
-  loopback_open(lb, &config);
-  int client = loopback_connect(lb);
-  loopback_send(client, request);
-  loopback_run_until(lb, &held->called);
-  return client;
-}
-
 static void close_held(loopback_t *lb, int client) {
   close(client);
   loopback_close(lb, 5000);
@@ -48,10 +21,10 @@ static void parts_of_a_request(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS,
-                         "GET /a%20b/c?x=1%2B1&y=a+b&z&bad=%zz HTTP/1.1\r\n"
-                         "Host: example.org:80\r\nA: one\r\n"
-                         "B:  spaced \t\r\na: two\r\nEmpty:\r\n\r\n");
+  int client = loopback_hold(&lb, &held, DEFAULTS,
+                             "GET /a%20b/c?x=1%2B1&y=a+b&z&bad=%zz HTTP/1.1\r\n"
+                             "Host: example.org:80\r\nA: one\r\n"
+                             "B:  spaced \t\r\na: two\r\nEmpty:\r\n\r\n");
   dusk_request_t *req = held.req;
   assert_string_equal(dusk_request_method(req), "GET");
   assert_string_equal(dusk_request_target(req),
@@ -92,8 +65,9 @@ static void srv_157_absolute_target(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS,
-                         "GET http://o.org:1?q=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+  int client =
+      loopback_hold(&lb, &held, DEFAULTS,
+                    "GET http://o.org:1?q=1 HTTP/1.1\r\nHost: h\r\n\r\n");
   assert_string_equal(dusk_request_path(held.req), "/");
   assert_string_equal(dusk_request_query(held.req), "q=1");
   assert_string_equal(dusk_request_host(held.req), "o.org:1");
@@ -145,7 +119,7 @@ static void srv_189_trailers(void **state) {
   memset(&got, 0, sizeof(got));
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
   assert_int_equal(dusk_request_content_length(held.req), DUSK_OFF);
   assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
   assert_int_equal(dusk_request_body(held.req, on_body, &got), UV_EALREADY);
@@ -174,7 +148,7 @@ static void a_folded_trailer_is_refused(void **state) {
   memset(&got, 0, sizeof(got));
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
   assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
   loopback_send(client, "0\r\nA: b\r\n c\r\n\r\n");
   loopback_run_until(&lb, &got.end);
@@ -190,8 +164,8 @@ static void pause_inside_the_callback_holds_at_once(void **state) {
   got.pause = true;
   loopback_t lb;
   held_t held;
-  int client =
-      open_held(&lb, &held, DEFAULTS, CHUNKED "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+  int client = loopback_hold(&lb, &held, DEFAULTS,
+                             CHUNKED "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
   assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
   for (size_t len = 1; len <= 2; len++) {
     for (int turn = 0; turn < 5; turn++)
@@ -228,7 +202,7 @@ static void collects_up_to_a_limit(void **state) {
   held_t held;
   collected_t collected = {0};
   int client =
-      open_held(&lb, &held, DEFAULTS, CHUNKED "3\r\nabc\r\n2\r\nde\r\n");
+      loopback_hold(&lb, &held, DEFAULTS, CHUNKED "3\r\nabc\r\n2\r\nde\r\n");
   assert_int_equal(dusk_request_collect(held.req, 5, on_collected, &collected),
                    0);
   assert_int_equal(collected.called, 0);
@@ -249,7 +223,7 @@ static void srv_198_more_than_the_limit_is_413(void **state) {
     loopback_t lb;
     held_t held;
     collected_t collected = {0};
-    int client = open_held(&lb, &held, DEFAULTS, requests[i]);
+    int client = loopback_hold(&lb, &held, DEFAULTS, requests[i]);
     assert_int_equal(
         dusk_request_collect(held.req, 5, on_collected, &collected), 0);
     loopback_run_until(&lb, &collected.called);
@@ -269,7 +243,7 @@ static void the_handler_may_answer_a_failure_itself(void **state) {
   memset(&got, 0, sizeof(got));
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, CHUNKED);
+  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
   dusk_response_status(held.res, 422);
   dusk_response_write(held.res, NULL, 0); /* the header */
   assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
@@ -290,7 +264,7 @@ static void bad_arguments_are_errors(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   dusk_response_t *res = held.res;
   static const char *const bad[][2] = {
       {"", "v"},
@@ -325,7 +299,7 @@ static void a_header_that_is_too_long_is_an_error(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   char *value = malloc(40000);
   memset(value, 'v', 39999);
   value[39999] = '\0';
@@ -339,7 +313,7 @@ static void srv_243_more_than_declared(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   assert_int_equal(dusk_response_header(held.res, "Content-Length", "3"), 0);
   assert_int_equal(dusk_response_write(held.res, "ab", 2), 0);
   assert_int_equal(dusk_response_write(held.res, "cd", 2), DUSK_ELENGTH);
@@ -354,7 +328,7 @@ static void srv_244_less_than_declared_closes(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   assert_int_equal(dusk_response_header(held.res, "Content-Length", "3"), 0);
   assert_int_equal(dusk_response_end(held.res, "ab", 2), DUSK_ELENGTH);
   char buf[512];
@@ -367,7 +341,7 @@ static void srv_261_no_body_with_204(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   assert_int_equal(dusk_response_status(held.res, 204), 0);
   assert_int_equal(dusk_response_end(held.res, "x", 1), DUSK_ENOBODY);
   char buf[512];
@@ -387,7 +361,7 @@ static void srv_318_aborted_never_looks_complete(void **state) {
   for (size_t i = 0; i < 2; i++) {
     loopback_t lb;
     held_t held;
-    int client = open_held(&lb, &held, DEFAULTS, requests[i]);
+    int client = loopback_hold(&lb, &held, DEFAULTS, requests[i]);
     assert_int_equal(dusk_response_write(held.res, "part", 4), 0);
     char buf[512];
     loopback_receive(&lb, client, buf, sizeof(buf), "part");
@@ -414,7 +388,7 @@ static void large_bodies_go_by_reference(void **state) {
   enum { LEN = 8 << 20 };
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   char *body = malloc(LEN);
   char *buf = malloc(LEN + 1024);
   memset(body, 'b', LEN);
@@ -443,7 +417,7 @@ static void references_are_released_on_errors_too(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   dusk_server_close(lb.server);
   int released = 0;
   assert_int_equal(
@@ -467,7 +441,7 @@ static void back_pressure_is_told(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   static char piece[1 << 16];
   int behind;
   do {
@@ -500,9 +474,9 @@ static void srv_279_hijack(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS,
-                         "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
-                         "Connection: upgrade\r\n\r\nearly");
+  int client = loopback_hold(&lb, &held, DEFAULTS,
+                             "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
+                             "Connection: upgrade\r\n\r\nearly");
   uv_os_sock_t fd;
   char *early;
   size_t early_len;
@@ -532,7 +506,7 @@ static void srv_301_context_ends_with_the_response(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
   assert_int_equal(dusk_context_err(ctx), 0); /* SRV-300 */
   dusk_response_end(held.res, NULL, 0);
@@ -545,7 +519,7 @@ static void srv_302_context_ends_when_the_client_goes(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   dusk_context_t *ctx = dusk_request_context(held.req);
   close(client);
   while (dusk_context_err(ctx) == 0)
@@ -559,7 +533,7 @@ static void srv_303_half_closed_is_still_answered(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held, DEFAULTS, GET);
+  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
   dusk_context_t *ctx = dusk_request_context(held.req);
   shutdown(client, SHUT_WR);
   while (dusk_context_err(ctx) == 0)
@@ -576,7 +550,8 @@ static void srv_307_base_ends_requests_not_the_server(void **state) {
   loopback_t lb;
   held_t held;
   memset(&held, 0, sizeof(held));
-  dusk_server_config_t config = {.handler = hold, .handler_arg = &held};
+  dusk_server_config_t config = {.handler = loopback_keep,
+                                 .handler_arg = &held};
   loopback_open(&lb, &config);
   /* A second server on the same loop, with a base of its own. */
   dusk_context_t *base;
@@ -605,8 +580,8 @@ static void request_timeout_is_503(void **state) {
   (void)state;
   loopback_t lb;
   held_t held;
-  int client = open_held(&lb, &held,
-                         (dusk_server_config_t){.request_timeout_ms = 50}, GET);
+  int client = loopback_hold(
+      &lb, &held, (dusk_server_config_t){.request_timeout_ms = 50}, GET);
   dusk_context_t *ctx = dusk_request_context(held.req);
   assert_true(dusk_context_deadline(ctx) != DUSK_OFF);
   char buf[512];
@@ -639,10 +614,10 @@ static void ends_are_told_once(void **state) {
   loopback_t lb;
   held_t held;
   int client =
-      open_held(&lb, &held,
-                (dusk_server_config_t){.on_request_end = on_request_end,
-                                       .on_request_end_arg = &ends},
-                "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+      loopback_hold(&lb, &held,
+                    (dusk_server_config_t){.on_request_end = on_request_end,
+                                           .on_request_end_arg = &ends},
+                    "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
   assert_int_equal(ends.count, 0);
   dusk_response_status(held.res, 201);
   dusk_response_end(held.res, "four", 4);

@@ -100,12 +100,8 @@ static void shut_down(dusk_response_t *res, dusk_request_t *req, void *arg) {
   answer_later(&loop, res, query_number(req, "ms", 0));
 }
 
-static void end_program(void *arg) {
-  (void)arg;
-  uv_stop(&loop);
-}
-
-/* Closes its own server, and tells what becomes of its request. */
+/* Closes its own server, and tells what becomes of its request. The program
+ * ends when nothing keeps its loop alive any more. */
 static void stop(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
   dusk_context_t *ctx = dusk_request_context(req);
@@ -115,7 +111,6 @@ static void stop(dusk_response_t *res, dusk_request_t *req, void *arg) {
                               : result_text(dusk_context_err(ctx)));
   say("stop write: %s", result_text(dusk_response_write(res, "x", 1)));
   say("stop end: %s", result_text(dusk_response_end(res, "x", 1)));
-  later(&loop, 0, end_program, NULL);
 }
 
 const route_t life_routes[] = {

@@ -25,31 +25,25 @@ typedef struct {
   void *value;
 } layer_t;
 
-static int err_of(dusk__node_t *node) {
-  return atomic_load_explicit(&node->err, memory_order_acquire);
-}
-
-static uint64_t deadline_of(dusk__node_t *node) {
-  return atomic_load_explicit(&node->deadline, memory_order_relaxed);
-}
-
 static void set_deadline(dusk__node_t *node, uint64_t deadline_ns) {
   atomic_store_explicit(&node->deadline, deadline_ns, memory_order_relaxed);
 }
 
 /* -- Deriving ------------------------------------------------------------- */
 
-static void init_base(dusk_context_t *base, int kind, dusk_context_t *parent) {
+static void fill_base(dusk_context_t *base, int kind, dusk_context_t *parent,
+                      dusk__node_t *above) {
   atomic_init(&base->refs, 1);
   base->kind = (unsigned char)kind;
   base->owns_deadline = false;
   base->parent = dusk_context_ref(parent);
-  base->above = dusk__node_of(parent);
+  base->above = above;
 }
 
-static void init_node(dusk__node_t *node, int kind, dusk_context_t *parent) {
-  init_base(&node->base, kind, parent);
-  node->root = node->base.above->root;
+void dusk__node_fill(dusk__node_t *node, int kind, dusk_context_t *parent,
+                     dusk__node_t *above) {
+  fill_base(&node->base, kind, parent, above);
+  node->root = above->root;
   node->cause = NULL;
   atomic_init(&node->err, 0);
   atomic_init(&node->deadline, DUSK_OFF);
@@ -57,14 +51,13 @@ static void init_node(dusk__node_t *node, int kind, dusk_context_t *parent) {
   node->waiters = NULL;
 }
 
-/* Links a new node below the one above it, or ends it if that has ended.
- * Under the lock. */
-static void adopt(dusk__node_t *node) {
+void dusk__node_adopt(dusk__node_t *node) {
   dusk__node_t *above = node->base.above;
-  set_deadline(node, deadline_of(above));
-  if (err_of(above) != 0) {
+  set_deadline(node, dusk__deadline_of(above));
+  if (dusk__err_of(above) != 0) {
     node->cause = above->cause;
-    atomic_store_explicit(&node->err, err_of(above), memory_order_release);
+    atomic_store_explicit(&node->err, dusk__err_of(above),
+                          memory_order_release);
     return;
   }
   dusk__node_t *first = above->children;
@@ -80,9 +73,9 @@ static void adopt(dusk__node_t *node) {
 }
 
 void dusk__node_init(dusk__node_t *node, int kind, dusk_context_t *parent) {
-  init_node(node, kind, parent);
+  dusk__node_fill(node, kind, parent, dusk__node_of(parent));
   dusk__root_lock(node->root);
-  adopt(node);
+  dusk__node_adopt(node);
   dusk__root_unlock(node->root);
 }
 
@@ -100,17 +93,16 @@ int dusk_context_with_value(dusk_context_t *parent, const void *key,
   if (parent == NULL || key == NULL || ret_ctx == NULL) return UV_EINVAL;
   layer_t *layer = malloc(sizeof(*layer));
   if (layer == NULL) return UV_ENOMEM;
-  init_base(&layer->base, DUSK__VALUE, parent);
+  fill_base(&layer->base, DUSK__VALUE, parent, dusk__node_of(parent));
   layer->key = key;
   layer->value = value;
   *ret_ctx = &layer->base;
   return 0;
 }
 
-/* Ends whichever node above has the deadline that has passed for this one.
- * Under the lock. */
-static void end_passed(dusk__node_t *node, uint64_t now, dusk_waiter_t **away) {
-  if (err_of(node) != 0 || deadline_of(node) > now) return;
+void dusk__node_end_passed(dusk__node_t *node, uint64_t now,
+                           dusk_waiter_t **away) {
+  if (dusk__err_of(node) != 0 || dusk__deadline_of(node) > now) return;
   while (!node->base.owns_deadline)
     node = node->base.above;
   dusk__timed_end((dusk__timed_t *)node, away);
@@ -137,19 +129,17 @@ static int with_deadline(dusk_context_t *parent, uint64_t deadline_ns,
   if (timed == NULL) return UV_ENOMEM;
   dusk__node_t *node = &timed->node;
   dusk_waiter_t *away = NULL;
-  init_node(node, DUSK__TIMED, parent);
+  dusk__node_fill(node, DUSK__TIMED, parent, dusk__node_of(parent));
   timed->cause = cause != NULL ? cause : &dusk_deadline_exceeded;
 
   dusk__root_lock(node->root);
-  end_passed(node->base.above, now, &away);
-  adopt(node);
+  dusk__node_end_passed(node->base.above, now, &away);
+  dusk__node_adopt(node);
   /* Equal deadlines: each keeps its own cause. */
-  if (err_of(node) == 0 && deadline_ns != DUSK_OFF &&
-      deadline_ns <= deadline_of(node))
+  if (dusk__err_of(node) == 0 && deadline_ns != DUSK_OFF &&
+      deadline_ns <= dusk__deadline_of(node))
     own_deadline(timed, deadline_ns, now, &away);
-  dusk__root_unlock(node->root);
-
-  dusk__waiters_send(away);
+  dusk__settle(node->root, away);
   *ret_ctx = &node->base;
   return 0;
 }
@@ -198,6 +188,7 @@ static void end_one(dusk__node_t *node, int err, const dusk_cause_t *cause,
     dusk__heap_remove(&node->root->heap, (dusk__timed_t *)node);
   dusk__waiters_due(node, away);
   node->cause = cause;
+  if (node->base.kind == DUSK__INLET) dusk__bridge_changed(node);
   atomic_store_explicit(&node->err, err, memory_order_release);
 }
 
@@ -205,8 +196,8 @@ static void end_one(dusk__node_t *node, int err, const dusk_cause_t *cause,
  * deadline if that was the same instant. */
 static const dusk_cause_t *cause_below(dusk__node_t *node) {
   dusk__node_t *above = node->base.above;
-  if (node->base.owns_deadline && err_of(above) == UV_ETIMEDOUT &&
-      deadline_of(node) <= deadline_of(above))
+  if (node->base.owns_deadline && dusk__err_of(above) == UV_ETIMEDOUT &&
+      dusk__deadline_of(node) <= dusk__deadline_of(above))
     return ((dusk__timed_t *)node)->cause;
   return above->cause;
 }
@@ -214,7 +205,7 @@ static const dusk_cause_t *cause_below(dusk__node_t *node) {
 void dusk__node_end(dusk__node_t *node, int err, const dusk_cause_t *cause,
                     dusk_waiter_t **away) {
   dusk__node_t *stack = NULL;
-  assert(err_of(node) == 0);
+  assert(dusk__err_of(node) == 0);
   unlink_node(node);
   push_children(node, &stack);
   end_one(node, err, cause, away);
@@ -232,6 +223,18 @@ void dusk__timed_end(dusk__timed_t *timed, dusk_waiter_t **away) {
   dusk__node_end(&timed->node, UV_ETIMEDOUT, timed->cause, away);
 }
 
+void dusk__settle(dusk__root_t *root, dusk_waiter_t *away) {
+  bool crosses = root->crossing > 0;
+  /* Nothing else may hold it when the lock has been released. */
+  if (crosses) dusk_context_ref(&root->node.base);
+  dusk__root_unlock(root);
+  dusk__waiters_send(away);
+  if (crosses) {
+    dusk__bridges_cross(root);
+    dusk_context_unref(&root->node.base);
+  }
+}
+
 void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
   if (ctx == NULL || ctx->kind == DUSK__ROOT || ctx->kind == DUSK__VALUE)
     return;
@@ -240,12 +243,13 @@ void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
   /* Also when it has ended: whoever did it may still be below it. */
   dusk__root_lock(node->root);
   /* A deadline that has passed came first, even when the loop is late. */
-  if (deadline_of(node) != DUSK_OFF) end_passed(node, uv_hrtime(), &away);
-  if (err_of(node) == 0)
+  if (dusk__deadline_of(node) != DUSK_OFF)
+    dusk__node_end_passed(node, uv_hrtime(), &away);
+  if (dusk__err_of(node) == 0)
     dusk__node_end(node, UV_ECANCELED, cause != NULL ? cause : &dusk_canceled,
                    &away);
-  dusk__root_unlock(node->root);
-  dusk__waiters_send(away);
+  dusk__settle(node->root, away);
+  if (ctx->kind == DUSK__BRIDGE) dusk__bridge_leave((dusk__bridge_t *)ctx);
 }
 
 /* The node after `node` in a walk through all below `top`, parents first. */
@@ -263,18 +267,29 @@ static dusk__node_t *walk_on(dusk__node_t *top, dusk__node_t *node,
 /* Makes the nodes below `top` tell its deadline, where they told a later one;
  * those no longer need one of their own. */
 static void tell_deadline(dusk__node_t *top) {
-  uint64_t deadline_ns = deadline_of(top);
+  uint64_t deadline_ns = dusk__deadline_of(top);
   dusk__node_t *node = walk_on(top, top, true);
   while (node != NULL) {
-    bool later = deadline_of(node) > deadline_ns;
+    bool later = dusk__deadline_of(node) > deadline_ns;
     if (later) {
       if (node->base.owns_deadline)
         dusk__heap_remove(&node->root->heap, (dusk__timed_t *)node);
-      if (deadline_of(node) == DUSK_OFF) dusk__waiters_keep(node);
+      dusk__waiters_told(node, dusk__deadline_of(node) == DUSK_OFF);
       set_deadline(node, deadline_ns);
+      if (node->base.kind == DUSK__INLET) dusk__bridge_changed(node);
     }
     node = walk_on(top, node, later);
   }
+}
+
+void dusk__timed_bring(dusk__timed_t *timed, uint64_t deadline_ns, uint64_t now,
+                       dusk_waiter_t **away) {
+  dusk__node_t *node = &timed->node;
+  uint64_t before = dusk__deadline_of(node);
+  if (deadline_ns >= before) return;
+  dusk__waiters_told(node, before == DUSK_OFF);
+  own_deadline(timed, deadline_ns, now, away);
+  if (dusk__err_of(node) == 0) tell_deadline(node);
 }
 
 int dusk_context_bring_forward(dusk_context_t *ctx, uint64_t deadline_ns) {
@@ -283,14 +298,10 @@ int dusk_context_bring_forward(dusk_context_t *ctx, uint64_t deadline_ns) {
   dusk_waiter_t *away = NULL;
   uint64_t now = uv_hrtime();
   dusk__root_lock(node->root);
-  end_passed(node, now, &away);
-  if (err_of(node) == 0 && deadline_ns < deadline_of(node)) {
-    if (deadline_of(node) == DUSK_OFF) dusk__waiters_keep(node);
-    own_deadline((dusk__timed_t *)node, deadline_ns, now, &away);
-    if (err_of(node) == 0) tell_deadline(node);
-  }
-  dusk__root_unlock(node->root);
-  dusk__waiters_send(away);
+  dusk__node_end_passed(node, now, &away);
+  if (dusk__err_of(node) == 0)
+    dusk__timed_bring((dusk__timed_t *)node, deadline_ns, now, &away);
+  dusk__settle(node->root, away);
   return 0;
 }
 
@@ -310,13 +321,12 @@ static bool drop_live(dusk__node_t *node) {
   dusk__root_lock(root);
   if (atomic_fetch_sub_explicit(&node->base.refs, 1, memory_order_acq_rel) ==
       1) {
-    if (err_of(node) == 0)
+    if (dusk__err_of(node) == 0)
       dusk__node_end(node, UV_ECANCELED, &dusk_canceled, &away);
     /* Its waiters, due now, hold it. */
     gone = atomic_load_explicit(&node->base.refs, memory_order_acquire) == 0;
   }
-  dusk__root_unlock(root);
-  dusk__waiters_send(away);
+  dusk__settle(root, away);
   return gone;
 }
 
@@ -326,7 +336,7 @@ static bool drop(dusk_context_t *ctx) {
   unsigned refs = atomic_load_explicit(&ctx->refs, memory_order_relaxed);
   for (;;) {
     assert(refs > 0);
-    if (refs == 1 && lives && err_of((dusk__node_t *)ctx) == 0)
+    if (refs == 1 && lives && dusk__err_of((dusk__node_t *)ctx) == 0)
       return drop_live((dusk__node_t *)ctx);
     if (atomic_compare_exchange_weak_explicit(&ctx->refs, &refs, refs - 1,
                                               memory_order_acq_rel,
@@ -342,6 +352,8 @@ void dusk_context_unref(dusk_context_t *ctx) {
       dusk__root_free((dusk__root_t *)ctx);
     else if (ctx->kind == DUSK__HOOKED)
       dusk__root_release(((dusk__node_t *)ctx)->root, (dusk__hooked_t *)ctx);
+    else if (ctx->kind == DUSK__BRIDGE)
+      dusk__bridge_free((dusk__bridge_t *)ctx);
     else
       free(ctx);
     ctx = parent;
@@ -353,18 +365,17 @@ void dusk_context_unref(dusk_context_t *ctx) {
 static int err_late(dusk__node_t *node, uint64_t now) {
   dusk_waiter_t *away = NULL;
   dusk__root_lock(node->root);
-  end_passed(node, now, &away);
-  dusk__root_unlock(node->root);
-  dusk__waiters_send(away);
-  return err_of(node);
+  dusk__node_end_passed(node, now, &away);
+  dusk__settle(node->root, away);
+  return dusk__err_of(node);
 }
 
 int dusk_context_err(dusk_context_t *ctx) {
   dusk__node_t *node = dusk__node_of(ctx);
-  int err = err_of(node);
-  if (err != 0 || deadline_of(node) == DUSK_OFF) return err;
+  int err = dusk__err_of(node);
+  if (err != 0 || dusk__deadline_of(node) == DUSK_OFF) return err;
   uint64_t now = uv_hrtime();
-  return now < deadline_of(node) ? 0 : err_late(node, now);
+  return now < dusk__deadline_of(node) ? 0 : err_late(node, now);
 }
 
 const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx) {
@@ -372,7 +383,7 @@ const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx) {
 }
 
 uint64_t dusk_context_deadline(const dusk_context_t *ctx) {
-  return deadline_of(dusk__node_of(ctx));
+  return dusk__deadline_of(dusk__node_of(ctx));
 }
 
 void *dusk_context_value(const dusk_context_t *ctx, const void *key) {

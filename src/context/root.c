@@ -102,8 +102,7 @@ static void on_timer(uv_timer_t *timer) {
   while (nearest(root) <= now)
     dusk__timed_end(root->heap, &away);
   dusk__root_arm(root);
-  dusk__root_unlock(root);
-  dusk__waiters_send(away);
+  dusk__settle(root, away);
   dusk__waiters_run(root);
 }
 
@@ -121,20 +120,26 @@ void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked) {
   dusk__root_unlock(root);
 }
 
-static void on_async(uv_async_t *async) {
-  dusk__root_t *root = async->data;
-  note_thread(root);
+static void release_all(dusk__root_t *root) {
   dusk__root_lock(root);
   dusk__hooked_t *released = root->released;
   root->released = NULL;
-  dusk__root_arm(root);
   dusk__root_unlock(root);
-  sync_keep(root);
   while (released != NULL) {
     dusk__hooked_t *hooked = released;
     released = hooked->next;
     hooked->release(hooked);
   }
+}
+
+static void on_async(uv_async_t *async) {
+  dusk__root_t *root = async->data;
+  note_thread(root);
+  dusk__root_lock(root);
+  dusk__root_arm(root);
+  dusk__root_unlock(root);
+  sync_keep(root);
+  release_all(root);
   dusk__waiters_run(root);
 }
 
@@ -201,6 +206,8 @@ int dusk_context_detach(dusk_context_t *ctx, dusk_detach_cb cb, void *arg) {
   if (ctx == NULL || ctx->kind != DUSK__ROOT) return UV_EINVAL;
   dusk__root_t *root = (dusk__root_t *)ctx;
   int err = 0;
+  /* What another thread has released may be all that still names it. */
+  release_all(root);
   dusk__root_lock(root);
   if (atomic_load(&root->loop) == NULL)
     err = UV_EALREADY;

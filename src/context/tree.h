@@ -18,6 +18,7 @@
 typedef struct dusk__node dusk__node_t;
 typedef struct dusk__timed dusk__timed_t;
 typedef struct dusk__hooked dusk__hooked_t;
+typedef struct dusk__bridge dusk__bridge_t;
 typedef struct dusk__root dusk__root_t;
 
 enum {
@@ -25,6 +26,8 @@ enum {
   DUSK__CANCEL,
   DUSK__TIMED,
   DUSK__HOOKED,
+  DUSK__BRIDGE,
+  DUSK__INLET,
   DUSK__VALUE,
 };
 
@@ -58,6 +61,16 @@ struct dusk__timed {
   dusk__timed_t *prev;
 };
 
+/* A node in one tree with its parent in another. It is linked below its own
+ * root, and keeps a place below its parent, the inlet, by which it learns of
+ * the parent's end and deadline. */
+struct dusk__bridge {
+  dusk__timed_t timed;
+  dusk__node_t inlet;
+  dusk__bridge_t *next; /* in `changed` of the parent's root, */
+  bool is_changed;      /* under that root's lock */
+};
+
 /* A node of which more must go, on the loop's thread, than its memory. */
 struct dusk__hooked {
   dusk__node_t node;
@@ -83,6 +96,13 @@ struct dusk__root {
   dusk_waiter_t *due;     /* circular: to be called in the loop's next turn */
   dusk_waiter_t *running; /* circular: being called in this one */
   dusk__hooked_t *released;
+  dusk__bridge_t *changed; /* inlets that have ended, or tell a new deadline */
+  unsigned crossing;       /* of these, who has not been told for sure */
+
+  /* While trees are crossed, see bridge.c. */
+  dusk__root_t *next_crossed;
+  bool is_crossed;
+  unsigned carried;
 
   atomic_uint users; /* waiters and receivers that name this root */
   atomic_uint keep;  /* those of them that keep uv_run going */
@@ -104,20 +124,66 @@ static inline void dusk__root_unlock(dusk__root_t *root) {
   uv_mutex_unlock(&root->lock);
 }
 
+static inline int dusk__err_of(dusk__node_t *node) {
+  return atomic_load_explicit(&node->err, memory_order_acquire);
+}
+
+static inline uint64_t dusk__deadline_of(dusk__node_t *node) {
+  return atomic_load_explicit(&node->deadline, memory_order_relaxed);
+}
+
 /* -- context.c ------------------------------------------------------------ */
 
 /* Makes `node`, fresh memory, a child of `parent` with one reference. Takes
  * the lock. Does no more than with_cancel needs. */
 void dusk__node_init(dusk__node_t *node, int kind, dusk_context_t *parent);
 
-/* Ends a live node and all below it. Under the lock; the waiters that must be
- * called on other roots' loops are added to `away`, to be sent off with
- * dusk__waiters_send once the lock is released. */
+/* Ends a live node and all below it. Under the lock, which is to be released
+ * by dusk__settle then: that takes care of the waiters that must be called on
+ * other roots' loops, which are added to `away`, and of other trees. */
 void dusk__node_end(dusk__node_t *node, int err, const dusk_cause_t *cause,
                     dusk_waiter_t **away);
 
 /* The same for a node in the heap, because its deadline has passed. */
 void dusk__timed_end(dusk__timed_t *timed, dusk_waiter_t **away);
+
+/* The same for whichever node has the deadline that has passed for this one,
+ * if it has. */
+void dusk__node_end_passed(dusk__node_t *node, uint64_t now,
+                           dusk_waiter_t **away);
+
+/* Gives a live node an own deadline, unless it is later than what the node has,
+ * and tells those below. As dusk__node_end. */
+void dusk__timed_bring(dusk__timed_t *timed, uint64_t deadline_ns, uint64_t now,
+                       dusk_waiter_t **away);
+
+/* Fills in what all nodes have; `parent` gains a reference. `above` is the
+ * node in whose tree this one will be. */
+void dusk__node_fill(dusk__node_t *node, int kind, dusk_context_t *parent,
+                     dusk__node_t *above);
+
+/* Links a new node below the one above it, or ends it if that has ended.
+ * Under the lock. */
+void dusk__node_adopt(dusk__node_t *node);
+
+/* Releases the lock of a tree in which something may have ended, and passes
+ * the end on to where it belongs. */
+void dusk__settle(dusk__root_t *root, dusk_waiter_t *away);
+
+/* -- bridge.c ------------------------------------------------------------- */
+
+/* An inlet has ended, or tells a new deadline. Under the lock of its tree. */
+void dusk__bridge_changed(dusk__node_t *inlet);
+
+/* Tells all bridges below `root`, through all trees, what has changed; when it
+ * returns, that is so, whoever changed it. No lock held. */
+void dusk__bridges_cross(dusk__root_t *root);
+
+/* A bridge has been cancelled: it leaves its parent. */
+void dusk__bridge_leave(dusk__bridge_t *bridge);
+
+/* The last reference is gone. Does not release the parent. */
+void dusk__bridge_free(dusk__bridge_t *bridge);
 
 /* -- heap.c --------------------------------------------------------------- */
 
@@ -129,8 +195,8 @@ void dusk__heap_remove(dusk__timed_t **heap, dusk__timed_t *timed);
 /* Makes all waiters of a node that ends due. Under the lock. */
 void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away);
 
-/* A waiter of a live node has got a deadline. Under the lock. */
-void dusk__waiters_keep(dusk__node_t *node);
+/* A live node tells an earlier deadline, or its first. Under the lock. */
+void dusk__waiters_told(dusk__node_t *node, bool is_first);
 
 /* Hands over what dusk__node_end has gathered. No lock held. */
 void dusk__waiters_send(dusk_waiter_t *away);

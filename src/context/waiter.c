@@ -1,4 +1,4 @@
-/* waiter.c: what is called when a context has ended.
+/* waiter.c: what is called when a context has ended, or wakes up then.
  *
  *   idle --after--> waiting --end--> due --> running --> idle, and called
  *                      |               |
@@ -15,6 +15,8 @@
 #include <assert.h>
 #include <sched.h>
 
+#define MS 1000000ULL /* in nanoseconds */
+
 enum { IDLE, WAITING, AWAY, DUE, RUNNING };
 
 static int state_of(dusk_waiter_t *waiter) {
@@ -23,6 +25,16 @@ static int state_of(dusk_waiter_t *waiter) {
 
 static void set_state(dusk_waiter_t *waiter, int state) {
   __atomic_store_n(&waiter->state, state, __ATOMIC_RELEASE);
+}
+
+/* A thread that waits in dusk_context_wait: a waiter that names no root. */
+typedef struct {
+  dusk_waiter_t waiter;
+  uv_cond_t cond; /* with the lock of the context's tree */
+} blocked_t;
+
+static void wake_blocked(dusk_waiter_t *waiter) {
+  uv_cond_signal(&dusk__container_of(waiter, blocked_t, waiter)->cond);
 }
 
 /* What stop reads without a lock, to learn which one to take: meanwhile the
@@ -42,9 +54,19 @@ static void name(dusk_waiter_t *waiter, dusk_context_t *ctx, dusk__root_t *root,
   __atomic_store_n(&waiter->root, &root->node.base, __ATOMIC_RELAXED);
 }
 
-static bool has_deadline(dusk__node_t *node) {
-  return atomic_load_explicit(&node->deadline, memory_order_relaxed) !=
-         DUSK_OFF;
+/* Whether a waiter of this node keeps its loop going: if it will be called
+ * without anybody's doing. */
+static bool keeps(dusk__node_t *node) {
+  return dusk__deadline_of(node) != DUSK_OFF &&
+         atomic_load(&node->root->loop) != NULL;
+}
+
+/* A waiter counts on the loop that it names and, for the deadline, on that of
+ * its context's tree. */
+static void count(dusk__node_t *node, dusk__root_t *named, int change) {
+  atomic_fetch_add(&named->users, (unsigned)change);
+  if (node != NULL && node->root != named)
+    atomic_fetch_add(&node->root->users, (unsigned)change);
 }
 
 static void append(dusk_waiter_t **list, dusk_waiter_t *waiter) {
@@ -79,21 +101,26 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
   assert(dusk_context_loop(root) != NULL);
+  dusk_waiter_t *away = NULL;
   name(waiter, &node->base, named, cb);
-  atomic_fetch_add(&named->users, 1);
+  count(node, named, 1);
 
   dusk__root_lock(node->root);
-  bool ended = atomic_load_explicit(&node->err, memory_order_relaxed) != 0;
+  /* Without a loop its deadlines pass when somebody asks. */
+  if (atomic_load(&node->root->loop) == NULL &&
+      dusk__deadline_of(node) != DUSK_OFF)
+    dusk__node_end_passed(node, uv_hrtime(), &away);
+  bool ended = dusk__err_of(node) != 0;
   if (!ended) {
     append(&node->waiters, waiter);
     set_state(waiter, WAITING);
   }
-  if (ended || has_deadline(node)) dusk__root_keep(named, 1);
+  if (ended || keeps(node)) dusk__root_keep(named, 1);
   if (ended) {
     dusk_context_ref(&node->base);
     if (named == node->root) make_due(waiter);
   }
-  dusk__root_unlock(node->root);
+  dusk__settle(node->root, away);
 
   if (ended && named != node->root) {
     dusk__root_lock(named);
@@ -105,7 +132,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
 void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
                        dusk_waiter_cb cb) {
   name(waiter, NULL, root, cb);
-  atomic_fetch_add(&root->users, 1);
+  count(NULL, root, 1);
   dusk__root_keep(root, 1);
   dusk__root_lock(root);
   make_due(waiter);
@@ -113,10 +140,15 @@ void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
 }
 
 void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
-  bool kept = has_deadline(node);
+  bool kept = keeps(node);
   while (node->waiters != NULL) {
     dusk_waiter_t *waiter = node->waiters;
     take_out(&node->waiters, waiter);
+    if (root_of(waiter) == NULL) {
+      set_state(waiter, IDLE);
+      wake_blocked(waiter);
+      continue;
+    }
     dusk_context_ref(&node->base);
     if (!kept) dusk__root_keep(root_of(waiter), 1);
     if (root_of(waiter) == node->root) {
@@ -128,11 +160,15 @@ void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
   }
 }
 
-void dusk__waiters_keep(dusk__node_t *node) {
+void dusk__waiters_told(dusk__node_t *node, bool is_first) {
+  bool keep = is_first && atomic_load(&node->root->loop) != NULL;
   dusk_waiter_t *waiter = node->waiters;
   if (waiter == NULL) return;
   do {
-    dusk__root_keep(root_of(waiter), 1);
+    if (root_of(waiter) == NULL)
+      wake_blocked(waiter);
+    else if (keep)
+      dusk__root_keep(root_of(waiter), 1);
     waiter = waiter->next;
   } while (waiter != node->waiters);
 }
@@ -150,9 +186,10 @@ void dusk__waiters_send(dusk_waiter_t *away) {
 }
 
 /* The waiter is in no list any more: the caller's again. */
-static void let_go(dusk__root_t *root, bool kept) {
+static void let_go(dusk_waiter_t *waiter, bool kept) {
+  dusk__root_t *root = root_of(waiter);
   if (kept) dusk__root_keep(root, -1);
-  atomic_fetch_sub(&root->users, 1);
+  count((dusk__node_t *)ctx_of(waiter), root, -1);
 }
 
 static bool stop_waiting(dusk_waiter_t *waiter) {
@@ -161,8 +198,8 @@ static bool stop_waiting(dusk_waiter_t *waiter) {
   bool found = state_of(waiter) == WAITING && ctx_of(waiter) == &node->base;
   if (found) {
     take_out(&node->waiters, waiter);
+    let_go(waiter, keeps(node));
     set_state(waiter, IDLE);
-    let_go(root_of(waiter), has_deadline(node));
   }
   dusk__root_unlock(node->root);
   return found;
@@ -177,8 +214,8 @@ static bool stop_due(dusk_waiter_t *waiter) {
   if (found) {
     held = waiter->ctx;
     take_out(state == DUE ? &root->due : &root->running, waiter);
+    let_go(waiter, true);
     set_state(waiter, IDLE);
-    let_go(root, true);
   }
   dusk__root_unlock(root);
   if (found) dusk_context_unref(held);
@@ -223,12 +260,58 @@ void dusk__waiters_run(dusk__root_t *root) {
     dusk_waiter_cb cb = waiter->cb;
     dusk_context_t *held = waiter->ctx;
     take_out(&root->running, waiter);
+    let_go(waiter, true);
     set_state(waiter, IDLE);
-    let_go(root, true);
     dusk__root_unlock(root);
     cb(waiter);
     dusk_context_unref(held);
     dusk__root_lock(root);
   }
   dusk__root_unlock(root);
+}
+
+/* -- Threads that wait ---------------------------------------------------- */
+
+/* Until the context ends, `until` has come, or its deadline may have changed.
+ * Under the lock. */
+static void block(blocked_t *blocked, dusk__node_t *node, uint64_t now,
+                  uint64_t until) {
+  uint64_t deadline = dusk__deadline_of(node);
+  uint64_t wake = deadline < until ? deadline : until;
+  if (wake == DUSK_OFF)
+    uv_cond_wait(&blocked->cond, &node->root->lock);
+  else
+    uv_cond_timedwait(&blocked->cond, &node->root->lock, wake - now);
+}
+
+int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms) {
+  if (ctx == NULL) return UV_EINVAL;
+  dusk__node_t *node = dusk__node_of(ctx);
+  dusk_waiter_t *away = NULL;
+  blocked_t blocked = {.waiter.ctx = &node->base};
+  int err = uv_cond_init(&blocked.cond);
+  if (err != 0) return err;
+  uint64_t now = uv_hrtime();
+  uint64_t until =
+      timeout_ms < (DUSK_OFF - now) / MS ? now + timeout_ms * MS : DUSK_OFF;
+
+  dusk__root_lock(node->root);
+  if (dusk__err_of(node) == 0) {
+    append(&node->waiters, &blocked.waiter);
+    set_state(&blocked.waiter, WAITING);
+  }
+  while (state_of(&blocked.waiter) == WAITING) {
+    dusk__node_end_passed(node, now, &away);
+    if (dusk__err_of(node) != 0) break;
+    if (now >= until) {
+      take_out(&node->waiters, &blocked.waiter);
+      break;
+    }
+    block(&blocked, node, now, until);
+    now = uv_hrtime();
+  }
+  err = dusk__err_of(node);
+  dusk__settle(node->root, away);
+  uv_cond_destroy(&blocked.cond);
+  return err;
 }

@@ -2,6 +2,7 @@
  * interleavings of Go's tests and then some. ThreadSanitizer is the judge;
  * what is asserted here is what must hold however the threads meet. */
 #include "fixture.h"
+#include "team.h"
 #include "tree.h"
 
 #include <dusk/signal.h>
@@ -9,56 +10,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { THREADS = 4, ROUNDS = 200 };
+enum { ROUNDS = 200 };
 
 static const dusk_cause_t cause = {UV_EIO, "why"};
-
-/* -- Threads that start together ------------------------------------------ */
-
-typedef struct {
-  void (*work)(void *arg, int number);
-  void *arg;
-  int number;
-  uv_barrier_t *start;
-  uv_thread_t thread;
-} worker_t;
-
-static void work(void *arg) {
-  worker_t *worker = arg;
-  uv_barrier_wait(worker->start);
-  worker->work(worker->arg, worker->number);
-}
-
-typedef struct {
-  worker_t workers[THREADS];
-  uv_barrier_t start;
-  int count;
-} team_t;
-
-/* `count` threads call fn(arg, 0 ...), and this one goes on. */
-static void team_start(team_t *team, int count, void (*fn)(void *, int),
-                       void *arg) {
-  team->count = count;
-  assert_int_equal(uv_barrier_init(&team->start, (unsigned)count + 1), 0);
-  for (int i = 0; i < count; i++) {
-    worker_t *worker = &team->workers[i];
-    *worker = (worker_t){fn, arg, i, &team->start, 0};
-    assert_int_equal(uv_thread_create(&worker->thread, work, worker), 0);
-  }
-  uv_barrier_wait(&team->start);
-}
-
-static void team_join(team_t *team) {
-  for (int i = 0; i < team->count; i++)
-    uv_thread_join(&team->workers[i].thread);
-  uv_barrier_destroy(&team->start);
-}
-
-static void together(int count, void (*fn)(void *, int), void *arg) {
-  team_t team;
-  team_start(&team, count, fn, arg);
-  team_join(&team);
-}
 
 /* -- Cancelling ----------------------------------------------------------- */
 

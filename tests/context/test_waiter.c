@@ -348,6 +348,47 @@ static void another_trees_deadline_keeps_the_waiters_loop(void **state) {
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* A waiter here, on a context that lives there: there nobody may go. */
+static void a_waiter_from_elsewhere_keeps_the_trees_loop(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *there = NULL;
+  assert_int_equal(dusk_context_attach(&f->loop, &there), 0);
+  dusk_context_t *ctx = with_timeout(there, 20, NULL);
+  call_t call = {0};
+  call_after(ctx, &call, f->root);
+  assert_int_equal(dusk_context_detach(there, NULL, NULL), UV_EBUSY);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  assert_int_equal(dusk_context_detach(there, NULL, NULL), 0);
+  dusk_context_unref(ctx);
+}
+
+/* Nobody would call it, so it doesn't keep uv_run going. */
+static void a_waiter_on_a_detached_tree_keeps_nothing_going(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *there = NULL;
+  assert_int_equal(dusk_context_attach(&f->loop, &there), 0);
+  dusk_context_t *ctx = with_timeout(there, 20, NULL);
+  assert_int_equal(dusk_context_detach(there, NULL, NULL), 0);
+  call_t call = {0};
+  call_after(ctx, &call, f->root);
+  run(&f->loop);
+  assert_int_equal(call.calls, 0);
+  wait_until(dusk_context_deadline(ctx));
+  assert_int_equal(dusk_context_err(ctx), UV_ETIMEDOUT);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+
+  /* One that comes when the deadline has passed finds the end itself. */
+  dusk_context_t *late = with_timeout(ctx->parent, 1, NULL);
+  wait_until(dusk_context_deadline(late));
+  call_after(late, &call, f->root);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  dusk_context_unref(late);
+  dusk_context_unref(ctx);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(ctx_100_called_once_after_the_cancel),
@@ -360,6 +401,8 @@ int main(void) {
       fixture_test(ctx_111_on_a_root_it_is_never_called),
       fixture_test(ctx_112_the_callback_finds_the_end),
       fixture_test(the_last_release_calls_the_waiters),
+      fixture_test(a_waiter_from_elsewhere_keeps_the_trees_loop),
+      fixture_test(a_waiter_on_a_detached_tree_keeps_nothing_going),
       fixture_test(a_due_waiter_stopped_lets_its_context_go),
       fixture_test(a_callback_may_free_its_owner),
       fixture_test(a_callback_may_register_anew),

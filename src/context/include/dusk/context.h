@@ -67,8 +67,8 @@ typedef void (*dusk_detach_cb)(void *arg);
  * cancel, or when somebody who asks finds their deadline passed.
  *
  * Loop thread only, asynchronous. Errors: UV_EINVAL when `root` is NULL or not
- * a root, UV_EBUSY while registered waiters or signal receivers name it,
- * UV_EALREADY the second time. */
+ * a root, UV_EBUSY while registered waiters or signal receivers name it, or
+ * other roots' waiters wait in its tree, UV_EALREADY the second time. */
 DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
                                     void *arg);
 
@@ -109,6 +109,18 @@ DUSK_EXTERN int dusk_context_with_timeout(dusk_context_t *parent,
  * Go: context.WithValue. */
 DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent, const void *key,
                                         void *value, dusk_context_t **ret_ctx);
+
+/* A context that ends with `parent` as ever, but belongs to the tree of `root`
+ * (any context of it): that loop serves the deadlines and waiters below it, and
+ * what happens there shares no lock with the parent's tree. So each thread's
+ * loop can have what one base context ends. A cancel of the parent is
+ * synchronous here too. The parent's values are seen, `root`'s are not; the
+ * context's own deadline is the parent's, which is served even when the
+ * parent's root has been detached. With a `root` of the parent's own tree this
+ * is with_cancel. Both roots' loops may run, or not, on any thread. */
+DUSK_EXTERN int dusk_context_with_root(dusk_context_t *parent,
+                                       dusk_context_t *root,
+                                       dusk_context_t **ret_ctx);
 
 /* -- Ending --------------------------------------------------------------- */
 
@@ -191,6 +203,14 @@ DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
  * it that the context and the root that were named live during the call.
  * Go: AfterFunc's stop. */
 DUSK_EXTERN bool dusk_waiter_stop(dusk_waiter_t *waiter);
+
+/* Blocks this thread until `ctx` has ended, `timeout_ms` at most (DUSK_OFF: no
+ * limit), and gives its err; 0 if it is still alive then. Needs no loop: a
+ * deadline that passes ends the context here. For worker threads; a loop's own
+ * thread would keep its loop from turning. The caller must hold a reference.
+ * Errors: UV_EINVAL, or what uv_cond_init gives.
+ * Go: <-ctx.Done(), with a select on time.After. */
+DUSK_EXTERN int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,138 @@
+/* dusk_context_wait: a thread that waits without a loop. */
+#include "fixture.h"
+#include "team.h"
+#include "tree.h"
+
+#include <stdatomic.h>
+
+static const dusk_cause_t cause = {UV_EIO, "why"};
+
+static void an_ended_context_is_told_at_once(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  dusk_context_cancel(ctx, NULL);
+  assert_int_equal(dusk_context_wait(ctx, DUSK_OFF), UV_ECANCELED);
+  dusk_context_unref(ctx);
+  ctx = with_timeout(f->root, 0, NULL);
+  assert_int_equal(dusk_context_wait(ctx, DUSK_OFF), UV_ETIMEDOUT);
+  dusk_context_unref(ctx);
+  assert_int_equal(dusk_context_wait(NULL, 0), UV_EINVAL);
+}
+
+static void a_live_one_is_waited_for_as_long_as_said(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  uint64_t begin = uv_hrtime();
+  assert_int_equal(dusk_context_wait(ctx, 0), 0);
+  assert_int_equal(dusk_context_wait(ctx, 20), 0);
+  assert_true(uv_hrtime() - begin >= 20 * MS);
+  assert_int_equal(dusk_context_wait(f->root, 1), 0);
+  assert_int_equal(entries(ctx), 0);
+  end(ctx);
+}
+
+static void the_deadline_needs_no_loop(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_timeout(f->root, 20, &cause);
+  dusk_context_t *below = with_cancel(ctx);
+  uint64_t deadline = dusk_context_deadline(ctx);
+  assert_int_equal(dusk_context_wait(below, DUSK_OFF), UV_ETIMEDOUT);
+  assert_true(uv_hrtime() >= deadline);
+  assert_ended(below, UV_ETIMEDOUT, &cause);
+  dusk_context_unref(below);
+  dusk_context_unref(ctx);
+}
+
+/* -- Woken by another thread ---------------------------------------------- */
+
+typedef struct {
+  dusk_context_t *ctx;
+  uint64_t timeout_ms;
+  atomic_int told[THREADS];
+} wait_t;
+
+static void wait_for(void *arg, int number) {
+  wait_t *wait = arg;
+  wait->told[number] = dusk_context_wait(wait->ctx, wait->timeout_ms);
+}
+
+static size_t waiting(dusk_context_t *ctx) {
+  dusk__root_t *root = ((dusk__node_t *)ctx)->root;
+  dusk__root_lock(root);
+  size_t count = entries(ctx);
+  dusk__root_unlock(root);
+  return count;
+}
+
+/* Returns when all of them wait. */
+static void start_waiting(team_t *team, wait_t *wait) {
+  team_start(team, THREADS, wait_for, wait);
+  while (waiting(wait->ctx) < THREADS)
+    uv_sleep(1);
+}
+
+static void expect_told(team_t *team, wait_t *wait, int err) {
+  team_join(team);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(wait->told[i], err);
+  assert_int_equal(entries(wait->ctx), 0);
+}
+
+static void a_cancel_wakes_all(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  wait_t wait = {.ctx = with_cancel(parent), .timeout_ms = DUSK_OFF};
+  team_t team;
+  start_waiting(&team, &wait);
+  dusk_context_cancel(parent, NULL);
+  expect_told(&team, &wait, UV_ECANCELED);
+  dusk_context_unref(wait.ctx);
+  dusk_context_unref(parent);
+}
+
+static void a_deadline_brought_forward_wakes_in_time(void **state) {
+  fixture_t *f = *state;
+  uint64_t far[] = {DUSK_OFF, 3600000};
+  for (int i = 0; i < 2; i++) {
+    dusk_context_t *parent = with_timeout(f->root, far[i], NULL);
+    wait_t wait = {.ctx = with_cancel(parent), .timeout_ms = 7200000};
+    team_t team;
+    start_waiting(&team, &wait);
+    assert_int_equal(dusk_context_bring_forward(parent, uv_hrtime() + 10 * MS),
+                     0);
+    expect_told(&team, &wait, UV_ETIMEDOUT);
+    dusk_context_unref(wait.ctx);
+    dusk_context_unref(parent);
+  }
+}
+
+static void cancel_or_wait(void *arg, int number) {
+  wait_t *wait = arg;
+  if (number == 0)
+    dusk_context_cancel(wait->ctx, NULL);
+  else
+    wait_for(arg, number);
+}
+
+static void waiting_against_cancelling(void **state) {
+  fixture_t *f = *state;
+  for (int round = 0; round < 500; round++) {
+    wait_t wait = {.ctx = with_cancel(f->root), .timeout_ms = DUSK_OFF};
+    together(THREADS, cancel_or_wait, &wait);
+    for (int i = 1; i < THREADS; i++)
+      assert_int_equal(wait.told[i], UV_ECANCELED);
+    dusk_context_unref(wait.ctx);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      fixture_test(an_ended_context_is_told_at_once),
+      fixture_test(a_live_one_is_waited_for_as_long_as_said),
+      fixture_test(the_deadline_needs_no_loop),
+      fixture_test(a_cancel_wakes_all),
+      fixture_test(a_deadline_brought_forward_wakes_in_time),
+      fixture_test(waiting_against_cancelling),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

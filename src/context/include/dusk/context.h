@@ -10,6 +10,10 @@
  * function says otherwise. Callbacks run on a loop's thread, never inside the
  * call that caused them.
  *
+ * Fork: in the child of a program with a single thread, contexts and signals go
+ * on as the loop does, after uv_loop_fork. If other threads were using them,
+ * they may have held locks: then the child may only exec or exit.
+ *
  * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched. */
 #ifndef DUSK_CONTEXT_H
 #define DUSK_CONTEXT_H

@@ -104,7 +104,7 @@ struct dusk__root {
   bool is_crossed;
   unsigned carried;
 
-  atomic_uint users; /* waiters and receivers that name this root */
+  atomic_uint users; /* waiters, receivers and calls that name this root */
   atomic_uint keep;  /* those of them that keep uv_run going */
 };
 

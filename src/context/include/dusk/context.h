@@ -71,8 +71,9 @@ typedef void (*dusk_detach_cb)(void *arg);
  * cancel, or when somebody who asks finds their deadline passed.
  *
  * Loop thread only, asynchronous. Errors: UV_EINVAL when `root` is NULL or not
- * a root, UV_EBUSY while registered waiters or signal receivers name it, or
- * other roots' waiters wait in its tree, UV_EALREADY the second time. */
+ * a root, UV_EBUSY while registered waiters, signal receivers or calls
+ * (dusk/calls.h) name it, or other roots' waiters wait in its tree, UV_EALREADY
+ * the second time. */
 DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
                                     void *arg);
 

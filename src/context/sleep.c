@@ -57,7 +57,10 @@ int dusk_context_sleep(dusk_context_t *ctx, dusk_sleep_t *sleep,
   sleep->ctx = child;
   sleep->cb = cb;
   set_state(sleep, ASLEEP);
+  /* The loop may have called and released it before `after` has returned. */
+  dusk_context_ref(child);
   dusk_context_after(child, &sleep->waiter, root, on_end);
+  dusk_context_unref(child);
   return 0;
 }
 

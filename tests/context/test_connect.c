@@ -36,6 +36,7 @@ static struct {
   int connect_errs[MAX_ATTEMPTS]; /* UNANSWERED: as if the peer was silent */
   int open_err;
   int fileno_err;
+  dusk_context_t *root; /* must not be detached, not even in the last step */
   int inits;
   int connects;
   dusk_context_t *ctx;            /* of which the shares are looked at */
@@ -46,6 +47,8 @@ static struct {
 
 int __wrap_uv_tcp_init(uv_loop_t *loop, uv_tcp_t *tcp) {
   int err = uv.init_errs[uv.inits++];
+  if (uv.root != NULL)
+    assert_int_equal(dusk_context_detach(uv.root, NULL, NULL), UV_EBUSY);
   return err != 0 ? err : __real_uv_tcp_init(loop, tcp);
 }
 
@@ -200,6 +203,7 @@ static void a_numeric_address_needs_no_pool(void **state) {
   pool_t pool;
   listen_on(&listener, "127.0.0.1", 8);
   pool_hold(&pool);
+  uv.root = f->root;
   call(f->root, &caller, f->root, "127.0.0.1", listener.port);
   assert_int_equal(dusk_context_detach(f->root, NULL, NULL), UV_EBUSY);
   assert_untouched(&caller);

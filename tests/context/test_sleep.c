@@ -190,23 +190,26 @@ static void the_callback_may_sleep_again_or_free(void **state) {
 typedef struct {
   fixture_t *f;
   sleeper_t sleeper;
+  uint64_t ms;
 } elsewhere_t;
 
 static void start_elsewhere(void *arg) {
   elsewhere_t *elsewhere = arg;
-  fixture_t *f = elsewhere->f;
-  assert_int_equal(dusk_context_sleep(f->root, &elsewhere->sleeper.sleep,
-                                      f->root, 1, on_awake),
+  dusk_context_t *root = elsewhere->f->root;
+  assert_int_equal(dusk_context_sleep(root, &elsewhere->sleeper.sleep, root,
+                                      elsewhere->ms, on_awake),
                    0);
 }
 
 static void another_thread_may_start_it(void **state) {
-  elsewhere_t elsewhere = {.f = *state};
-  uv_thread_t thread;
-  assert_int_equal(uv_thread_create(&thread, start_elsewhere, &elsewhere), 0);
-  run_until(&elsewhere.f->loop, &elsewhere.sleeper.calls);
-  uv_thread_join(&thread);
-  assert_woken(&elsewhere.sleeper, 0);
+  for (unsigned i = 0; i < 100; i++) {
+    elsewhere_t elsewhere = {.f = *state, .ms = i % 2};
+    uv_thread_t thread;
+    assert_int_equal(uv_thread_create(&thread, start_elsewhere, &elsewhere), 0);
+    run_until(&elsewhere.f->loop, &elsewhere.sleeper.calls);
+    uv_thread_join(&thread);
+    assert_woken(&elsewhere.sleeper, 0);
+  }
 }
 
 typedef struct {

@@ -29,6 +29,7 @@ typedef struct {
   int err;
   int seen;
   uv_sem_t begun;
+  uv_sem_t go;
 } job_t;
 
 static job_t *job_of(dusk_work_t *work) {
@@ -137,35 +138,46 @@ static void on_run_until_end(dusk_work_t *work, dusk_context_t *ctx) {
   uv_sem_post(&job->begun);
   while ((job->seen = dusk_context_err(ctx)) == 0 && uv_hrtime() < until)
     continue;
+  uv_sem_wait(&job->go);
   job->runs++;
+}
+
+static void begin_until_end(dusk_context_t *ctx, job_t *job,
+                            dusk_context_t *root) {
+  assert_int_equal(uv_sem_init(&job->begun, 0), 0);
+  assert_int_equal(uv_sem_init(&job->go, 0), 0);
+  begin_with(ctx, job, root, on_run_until_end);
+  uv_sem_wait(&job->begun);
+}
+
+static void assert_saw(fixture_t *f, job_t *job, int err) {
+  uv_sem_post(&job->go);
+  run(&f->loop);
+  assert_ran(job);
+  assert_int_equal(job->seen, err);
+  uv_sem_destroy(&job->begun);
+  uv_sem_destroy(&job->go);
 }
 
 static void running_work_sees_the_end(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
   job_t job;
-  assert_int_equal(uv_sem_init(&job.begun, 0), 0);
-  begin_with(ctx, &job, f->root, on_run_until_end);
-  uv_sem_wait(&job.begun);
+  begin_until_end(ctx, &job, f->root);
   end(ctx);
-  run(&f->loop);
-  assert_ran(&job);
-  assert_int_equal(job.seen, UV_ECANCELED);
-  uv_sem_destroy(&job.begun);
+  turn(&f->loop); /* which can do nothing about it */
+  assert_int_equal(job.calls, 0);
+  assert_int_equal(dusk_context_detach(f->root, NULL, NULL), UV_EBUSY);
+  assert_saw(f, &job, UV_ECANCELED);
 }
 
 static void running_work_sees_the_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
   job_t job;
-  assert_int_equal(uv_sem_init(&job.begun, 0), 0);
-  begin_with(ctx, &job, f->root, on_run_until_end);
-  uv_sem_wait(&job.begun);
+  begin_until_end(ctx, &job, f->root);
   assert_int_equal(dusk_context_bring_forward(ctx, uv_hrtime() + MS), 0);
-  run(&f->loop);
-  assert_ran(&job);
-  assert_int_equal(job.seen, UV_ETIMEDOUT);
-  uv_sem_destroy(&job.begun);
+  assert_saw(f, &job, UV_ETIMEDOUT);
   dusk_context_unref(ctx);
 }
 

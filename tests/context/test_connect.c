@@ -299,34 +299,31 @@ static void a_name_without_address_says_so(void **state) {
 
 /* -- Ending early --------------------------------------------------------- */
 
-/* Fills the backlog: from then on nobody answers. */
-static void fill(const listener_t *listener, int *fds, int max) {
-  struct sockaddr_in addr;
-  socklen_t len = sizeof(addr);
-  assert_int_equal(getsockname(listener->fd, (struct sockaddr *)&addr, &len),
-                   0);
-  for (int i = 0; i < max; i++) {
-    fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    assert_true(fds[i] >= 0);
-    assert_true(connect(fds[i], (struct sockaddr *)&addr, len) == 0 ||
-                errno == EINPROGRESS);
-  }
-}
+enum { MANY = 8 };
 
-enum { BACKLOG = 8 };
-
+/* A listener whose backlog is full: nobody answers any more. */
 typedef struct {
   listener_t listener;
-  int fds[BACKLOG];
+  int fds[MANY];
 } silent_t;
 
 static void silent_open(silent_t *silent) {
+  struct sockaddr_in addr;
+  socklen_t len = sizeof(addr);
   listen_on(&silent->listener, "127.0.0.1", 0);
-  fill(&silent->listener, silent->fds, BACKLOG);
+  assert_int_equal(
+      getsockname(silent->listener.fd, (struct sockaddr *)&addr, &len), 0);
+  for (int i = 0; i < MANY; i++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    assert_true(connect(fd, (struct sockaddr *)&addr, len) == 0 ||
+                errno == EINPROGRESS);
+    silent->fds[i] = fd;
+  }
 }
 
 static void silent_close(silent_t *silent) {
-  for (int i = 0; i < BACKLOG; i++)
+  for (int i = 0; i < MANY; i++)
     close(silent->fds[i]);
   close(silent->listener.fd);
 }

@@ -101,6 +101,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
   assert(dusk_context_loop(root) != NULL);
+  bool elsewhere = named != node->root;
   dusk_waiter_t *away = NULL;
   name(waiter, &node->base, named, cb);
   count(node, named, 1);
@@ -118,11 +119,11 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
   if (ended || keeps(node)) dusk__root_keep(named, 1);
   if (ended) {
     dusk_context_ref(&node->base);
-    if (named == node->root) make_due(waiter);
+    if (!elsewhere) make_due(waiter);
   }
   dusk__settle(node->root, away);
 
-  if (ended && named != node->root) {
+  if (ended && elsewhere) {
     dusk__root_lock(named);
     make_due(waiter);
     dusk__root_unlock(named);

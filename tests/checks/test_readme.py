@@ -1,5 +1,7 @@
 """The README's two lines to paste, and CI, which runs the second."""
 
+import re
+import signal
 import subprocess
 
 from sources import ROOT
@@ -29,6 +31,24 @@ def test_the_readme_program_compiles(tmp_path):
         ["cc", "-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", str(source)]
         + [f"-I{ROOT}/src/{part}/include" for part in ("context", "http")],
         check=True)
+
+
+def test_the_context_program_builds_by_one_line_and_runs(tmp_path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    begin = text.index("    #include <dusk/calls.h>")
+    program = text[begin:text.index("\n    }\n\nThe module", begin) + 7]
+    lines = [line[4:] for line in program.splitlines()]
+    assert len(lines) <= 40
+    (tmp_path / "ticks.c").write_text("\n".join(lines) + "\n", "utf-8")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    build, run = re.search(r"\n    (cc ticks.c .*) && (\./ticks)\n", text).groups()
+    subprocess.run(build, shell=True, cwd=tmp_path, check=True)
+    with subprocess.Popen(["stdbuf", "-oL", run], cwd=tmp_path, text=True,
+                          stdout=subprocess.PIPE) as ticks:
+        assert ticks.stdout.readline() == "tick\n"
+        ticks.send_signal(signal.SIGINT)
+        assert "stopped: interrupt signal received\n" in ticks.stdout.readlines()
+    assert ticks.returncode == 0
 
 
 def test_ci_runs_the_line_for_testing():

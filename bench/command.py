@@ -1,4 +1,4 @@
-"""What bench/throughput and bench/shutdown have in common as programs."""
+"""What bench/throughput, shutdown and context have in common as programs."""
 
 import argparse
 import signal

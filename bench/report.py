@@ -50,12 +50,15 @@ def processor():
     return platform.machine()
 
 
-def heading(version_commands):
+def server_and_load():
+    if SERVER_CPU == LOAD_CPU:
+        return "server and load share one CPU: don't trust these figures"
+    return f"server on CPU {SERVER_CPU}, load on CPU {LOAD_CPU}"
+
+
+def heading(version_commands, where):
     """The command and the machine, as two lines of Markdown."""
     command = shlex.join(["bench/" + Path(sys.argv[0]).name, *sys.argv[1:]])
-    where = f"server on CPU {SERVER_CPU}, load on CPU {LOAD_CPU}"
-    if SERVER_CPU == LOAD_CPU:
-        where = "server and load share one CPU: don't trust these figures"
     facts = [f"{os.cpu_count()} × {processor()}",
              f"{platform.system()} {platform.release()}", where,
              *(version(argv) for argv in version_commands)]
@@ -79,13 +82,14 @@ def plot(name, script, height):
 
 
 def publish(name, text, plot_script, plot_height):
-    """Prints the report and writes it, with its plot beside it."""
+    """Prints the report and writes it, with its plot, if any, beside it."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     path = DIRECTORY / f"{name}.md"
     path.write_text(text + "\n")
     print(text, flush=True)
     print(f"\nTable: {os.path.relpath(path)}")
-    print(plot(name, plot_script, plot_height))
+    if plot_script:
+        print(plot(name, plot_script, plot_height))
 
 
 def progress(text):

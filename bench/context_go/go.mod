@@ -1,0 +1,3 @@
+module dusk/bench/context_go
+
+go 1.19

@@ -111,6 +111,12 @@ struct dusk__root {
 #define dusk__container_of(ptr, type, member)                                  \
   ((type *)((char *)(ptr)-offsetof(type, member)))
 
+#if defined(__GNUC__)
+#define DUSK__NOINLINE __attribute__((noinline))
+#else
+#define DUSK__NOINLINE
+#endif
+
 /* The node that answers for a context. */
 static inline dusk__node_t *dusk__node_of(const dusk_context_t *ctx) {
   return ctx->kind == DUSK__VALUE ? ctx->above : (dusk__node_t *)ctx;

@@ -21,7 +21,7 @@ const dusk_cause_t dusk_deadline_exceeded = {UV_ETIMEDOUT,
 /* The key of its one value; no node, so what ends below it hangs above it. */
 typedef struct {
   dusk_context_t base;
-  const void *key;
+  const dusk_key_t *key;
   void *value;
 } layer_t;
 
@@ -88,7 +88,7 @@ int dusk_context_with_cancel(dusk_context_t *parent, dusk_context_t **ret_ctx) {
   return 0;
 }
 
-int dusk_context_with_value(dusk_context_t *parent, const void *key,
+int dusk_context_with_value(dusk_context_t *parent, const dusk_key_t *key,
                             void *value, dusk_context_t **ret_ctx) {
   if (parent == NULL || key == NULL || ret_ctx == NULL) return UV_EINVAL;
   layer_t *layer = malloc(sizeof(*layer));
@@ -388,7 +388,7 @@ uint64_t dusk_context_deadline(const dusk_context_t *ctx) {
   return dusk__deadline_of(dusk__node_of(ctx));
 }
 
-void *dusk_context_value(const dusk_context_t *ctx, const void *key) {
+void *dusk_context_value(const dusk_context_t *ctx, const dusk_key_t *key) {
   for (; ctx != NULL; ctx = ctx->parent) {
     if (ctx->kind == DUSK__VALUE && ((const layer_t *)ctx)->key == key)
       return ((const layer_t *)ctx)->value;

@@ -86,7 +86,7 @@ dusk_context_t *with_deadline(dusk_context_t *parent, uint64_t ns,
   return ctx;
 }
 
-dusk_context_t *with_value(dusk_context_t *parent, const void *key,
+dusk_context_t *with_value(dusk_context_t *parent, const dusk_key_t *key,
                            void *value) {
   dusk_context_t *ctx = NULL;
   assert_int_equal(dusk_context_with_value(parent, key, value, &ctx), 0);

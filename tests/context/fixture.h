@@ -43,7 +43,7 @@ dusk_context_t *with_timeout(dusk_context_t *parent, uint64_t ms,
                              const dusk_cause_t *cause);
 dusk_context_t *with_deadline(dusk_context_t *parent, uint64_t ns,
                               const dusk_cause_t *cause);
-dusk_context_t *with_value(dusk_context_t *parent, const void *key,
+dusk_context_t *with_value(dusk_context_t *parent, const dusk_key_t *key,
                            void *value);
 
 /* Go's `defer cancel()`. */

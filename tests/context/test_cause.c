@@ -5,6 +5,9 @@ static const dusk_cause_t P = {UV_EIO, "parent cause"};
 static const dusk_cause_t C = {UV_EPIPE, "child cause"};
 static const dusk_cause_t T = {UV_ETIMEDOUT, "timeout cause"};
 
+/* The same text: not the same key. */
+static const dusk_key_t k1 = {"k"}, k2 = {"k"}, k3 = {"k"};
+
 /* What is done to a parent and its child, and the causes then; NULL in `what`
  * ends it. Both reasons are UV_ECANCELED. */
 typedef struct {
@@ -99,8 +102,8 @@ static void ctx_081_a_parents_cancel_beats_the_timeout(void **state) {
 static void ctx_082_a_layer_answers_for_its_ancestor(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
-  dusk_context_t *inner = with_value(ctx, &P, NULL);
-  dusk_context_t *outer = with_value(inner, &C, NULL);
+  dusk_context_t *inner = with_value(ctx, &k1, NULL);
+  dusk_context_t *outer = with_value(inner, &k2, NULL);
   dusk_context_cancel(ctx, &P);
   assert_ended(outer, UV_ECANCELED, &P);
   dusk_context_unref(outer);
@@ -109,8 +112,6 @@ static void ctx_082_a_layer_answers_for_its_ancestor(void **state) {
 }
 
 /* -- Values --------------------------------------------------------------- */
-
-static const int k1 = 1, k2 = 1, k3 = 1; /* the same number: not the same key */
 
 static void ctx_085_the_nearest_layer_with_the_key_answers(void **state) {
   fixture_t *f = *state;
@@ -167,7 +168,7 @@ static void ctx_091_a_layer_adds_nothing_else(void **state) {
 static void ctx_093_a_deep_look_up_needs_no_stack(void **state) {
   fixture_t *f = *state;
   enum { DEPTH = 200000 };
-  static const char other;
+  static const dusk_key_t other;
   int v;
   dusk_context_t *ctx = with_value(f->root, &k1, &v);
   for (int i = 0; i < DEPTH; i++) {

@@ -17,6 +17,7 @@ int __wrap_uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout,
 
 static const dusk_cause_t mine = {UV_ETIMEDOUT, "mine"};
 static const dusk_cause_t parents = {UV_ETIMEDOUT, "parent's"};
+static const dusk_key_t key = {"key"};
 
 typedef struct {
   dusk_waiter_t waiter;
@@ -148,7 +149,7 @@ static void ctx_056_deadlines_are_told(void **state) {
   uint64_t at = uv_hrtime() + 3600000ULL * MS;
   dusk_context_t *ctx = with_deadline(f->root, at, NULL);
   dusk_context_t *child = with_cancel(ctx);
-  dusk_context_t *layer = with_value(child, &mine, NULL);
+  dusk_context_t *layer = with_value(child, &key, NULL);
   dusk_context_t *none = with_cancel(f->root);
   for (int ended = 0; ended < 2; ended++) { /* CTX-057, CTX-058 */
     assert_true(dusk_context_deadline(ctx) == at);
@@ -254,7 +255,7 @@ static void who_asks_finds_a_passed_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *top = with_timeout(f->root, 1, &mine);
   dusk_context_t *child = with_cancel(top);
-  dusk_context_t *layer = with_value(child, &mine, NULL);
+  dusk_context_t *layer = with_value(child, &key, NULL);
   stamp_t stamp;
   stamp_after(top, &stamp, f->root);
   wait_until(dusk_context_deadline(top));
@@ -321,7 +322,7 @@ static void bringing_forward_only_brings_forward(void **state) {
   dusk_context_unref(ctx);
 
   dusk_context_t *plain = with_cancel(f->root);
-  dusk_context_t *layer = with_value(f->root, &mine, NULL);
+  dusk_context_t *layer = with_value(f->root, &key, NULL);
   assert_int_equal(dusk_context_bring_forward(plain, 1), UV_EINVAL);
   assert_int_equal(dusk_context_bring_forward(layer, 1), UV_EINVAL);
   assert_int_equal(dusk_context_bring_forward(f->root, 1), UV_EINVAL);
@@ -350,7 +351,7 @@ static void all_below_tell_what_was_brought_forward(void **state) {
   uint64_t late = now + 3000 * MS;
   dusk_context_t *top = with_deadline(f->root, DUSK_OFF, &parents);
   dusk_context_t *plain = with_cancel(top);
-  dusk_context_t *layer = with_value(plain, &mine, NULL);
+  dusk_context_t *layer = with_value(plain, &key, NULL);
   dusk_context_t *later = with_deadline(layer, late, &mine);
   dusk_context_t *below_later = with_cancel(later);
   dusk_context_t *earlier = with_deadline(top, early, &mine);

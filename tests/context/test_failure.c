@@ -6,7 +6,7 @@
 #include <dusk/signal.h>
 #include <signal.h>
 
-static const char key[] = "key";
+static const dusk_key_t key = {"key"};
 static const int signums[] = {SIGUSR1, SIGUSR2, SIGWINCH};
 
 int __real_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb);
@@ -32,7 +32,7 @@ static int call_with_past(dusk_context_t *parent, dusk_context_t **ret_ctx) {
 }
 
 static int call_with_value(dusk_context_t *parent, dusk_context_t **ret_ctx) {
-  return dusk_context_with_value(parent, key, NULL, ret_ctx);
+  return dusk_context_with_value(parent, &key, NULL, ret_ctx);
 }
 
 static int call_with_signals(dusk_context_t *parent, dusk_context_t **ret_ctx) {

@@ -153,7 +153,7 @@ CHILD_TEST(sig_079_no_list_means_any_signal) {
 }
 
 CHILD_TEST(sig_081_value_and_deadline_are_the_parents) {
-  static const char key;
+  static const dusk_key_t key;
   int value;
   (void)arg;
   dusk_context_t *timed, *layer;

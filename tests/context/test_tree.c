@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char key[] = "key";
+static const dusk_key_t key = {"key"};
 
 static void ctx_001_a_root_never_ends(void **state) {
   fixture_t *f = *state;
@@ -20,7 +20,7 @@ static void ctx_006_a_root_has_nothing(void **state) {
   assert_int_equal(dusk_context_err(f->root), 0);
   assert_null(dusk_context_cause(f->root));
   assert_true(dusk_context_deadline(f->root) == DUSK_OFF);
-  assert_null(dusk_context_value(f->root, key));
+  assert_null(dusk_context_value(f->root, &key));
   assert_ptr_equal(dusk_context_loop(f->root), &f->loop);
 }
 
@@ -128,7 +128,7 @@ static void ctx_010_cancel_is_synchronous(void **state) {
 static void ctx_011_all_descendants_end_on_return(void **state) {
   fixture_t *f = *state;
   dusk_context_t *top = with_cancel(f->root);
-  dusk_context_t *value = with_value(top, key, NULL);
+  dusk_context_t *value = with_value(top, &key, NULL);
   dusk_context_t *below[3] = {with_cancel(value), with_cancel(top), NULL};
   below[2] = with_cancel(below[0]);
   dusk_context_cancel(top, NULL);
@@ -196,7 +196,7 @@ static void ctx_024_cancel_ends_every_kind_below(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_cancel(f->root);
   dusk_context_t *child = with_cancel(parent);
-  dusk_context_t *value = with_value(parent, key, NULL);
+  dusk_context_t *value = with_value(parent, &key, NULL);
   dusk_context_t *timer = with_timeout(value, 3600000, NULL);
   call_t call;
   call_after(parent, &call, f->root);
@@ -211,7 +211,7 @@ static void ctx_024_cancel_ends_every_kind_below(void **state) {
   assert_ended(child, UV_ECANCELED, &dusk_canceled);
   assert_ended(value, UV_ECANCELED, &dusk_canceled);
   assert_ended(timer, UV_ECANCELED, &dusk_canceled);
-  dusk_context_t *late = with_value(parent, key, NULL); /* CTX-028 */
+  dusk_context_t *late = with_value(parent, &key, NULL); /* CTX-028 */
   assert_ended(late, UV_ECANCELED, &dusk_canceled);
 
   run(&f->loop);
@@ -236,6 +236,10 @@ static void ctx_029_an_ended_parent_has_ended_children(void **state) {
   dusk_context_unref(parent);
 }
 
+enum { LAYERS = 40 };
+
+static const dusk_key_t keys[LAYERS];
+
 /* A chain of `len` layers of random kinds; those that can be cancelled. */
 static dusk_context_t *layers(dusk_context_t *root, dusk_context_t **chain,
                               int len, uint64_t timeout_ms) {
@@ -243,7 +247,7 @@ static dusk_context_t *layers(dusk_context_t *root, dusk_context_t **chain,
   for (int i = 0; i < len; i++) {
     switch (rand() % 3) {
     case 0:
-      ctx = with_value(ctx, &chain[i], &chain[i]);
+      ctx = with_value(ctx, &keys[i], &chain[i]);
       break;
     case 1:
       ctx = with_cancel(ctx);
@@ -256,13 +260,11 @@ static dusk_context_t *layers(dusk_context_t *root, dusk_context_t **chain,
   return ctx;
 }
 
-enum { LAYERS = 40 };
-
 static void check_values(dusk_context_t **chain) {
   for (int i = 0; i < LAYERS; i++) {
-    void *value = dusk_context_value(chain[LAYERS - 1], &chain[i]);
+    void *value = dusk_context_value(chain[LAYERS - 1], &keys[i]);
     assert_true(value == NULL || value == &chain[i]);
-    assert_ptr_equal(dusk_context_value(chain[i], &chain[i]), value);
+    assert_ptr_equal(dusk_context_value(chain[i], &keys[i]), value);
   }
 }
 
@@ -279,7 +281,7 @@ static void ctx_037_cancelling_any_layer_ends_the_innermost(void **state) {
     dusk_context_t *last = layers(f->root, chain, LAYERS, 3600000);
     assert_live(last); /* CTX-039 */
     dusk_context_t *top = with_cancel(chain[rand() % (LAYERS - 1)]);
-    dusk_context_t *below = with_value(top, key, NULL);
+    dusk_context_t *below = with_value(top, &key, NULL);
     dusk_context_cancel(top, NULL);
     assert_ended(below, UV_ECANCELED, &dusk_canceled);
     assert_live(last);
@@ -322,11 +324,11 @@ static void ctx_142_misuse_is_an_error(void **state) {
   assert_int_equal(dusk_context_with_timeout(NULL, 0, NULL, &ctx), UV_EINVAL);
   assert_int_equal(dusk_context_with_timeout(f->root, 0, NULL, NULL),
                    UV_EINVAL);
-  assert_int_equal(dusk_context_with_value(NULL, key, NULL, &ctx), /* 144 */
+  assert_int_equal(dusk_context_with_value(NULL, &key, NULL, &ctx), /* 144 */
                    UV_EINVAL);
   assert_int_equal(dusk_context_with_value(f->root, NULL, NULL, &ctx), /* 146 */
                    UV_EINVAL);
-  assert_int_equal(dusk_context_with_value(f->root, key, NULL, NULL),
+  assert_int_equal(dusk_context_with_value(f->root, &key, NULL, NULL),
                    UV_EINVAL);
   assert_ptr_equal(ctx, &ctx);
 }
@@ -387,12 +389,12 @@ static void the_last_release_ends_a_live_context(void **state) {
 static void ctx_158_a_child_keeps_its_ancestors_readable(void **state) {
   fixture_t *f = *state;
   int value;
-  dusk_context_t *layer = with_value(f->root, key, &value);
+  dusk_context_t *layer = with_value(f->root, &key, &value);
   dusk_context_t *parent = with_cancel(layer);
   dusk_context_t *child = with_cancel(parent);
   dusk_context_unref(layer);
   dusk_context_unref(parent);
-  assert_ptr_equal(dusk_context_value(child, key), &value);
+  assert_ptr_equal(dusk_context_value(child, &key), &value);
   assert_live(child);
   end(child);
 }

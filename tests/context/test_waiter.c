@@ -117,7 +117,8 @@ static void ctx_109_each_is_called_in_its_order(void **state) {
 
 static void ctx_111_on_a_root_it_is_never_called(void **state) {
   fixture_t *f = *state;
-  dusk_context_t *layer = with_value(f->root, &state, NULL);
+  static const dusk_key_t key;
+  dusk_context_t *layer = with_value(f->root, &key, NULL);
   call_t on_root, on_layer;
   call_after(f->root, &on_root, f->root);
   call_after(layer, &on_layer, f->root);

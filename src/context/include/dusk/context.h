@@ -42,6 +42,12 @@ typedef struct dusk_cause {
   const char *text; /* for people */
 } dusk_cause_t;
 
+/* A key of values: compared by address, never by text, so make it a static
+ * object. */
+typedef struct dusk_key {
+  const char *name; /* for people; may be NULL */
+} dusk_key_t;
+
 /* The cause of a plain cancel: UV_ECANCELED, "context canceled". */
 DUSK_EXTERN extern const dusk_cause_t dusk_canceled;
 /* The cause of a plain deadline: UV_ETIMEDOUT, "context deadline exceeded". */
@@ -109,11 +115,11 @@ DUSK_EXTERN int dusk_context_with_timeout(dusk_context_t *parent,
                                           const dusk_cause_t *cause,
                                           dusk_context_t **ret_ctx);
 
-/* A context that answers `value` for `key`; keys are compared by address, so
- * use that of a static object. Both are borrowed for the context's life.
- * Go: context.WithValue. */
-DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent, const void *key,
-                                        void *value, dusk_context_t **ret_ctx);
+/* A context that answers `value` for `key`, see dusk_key_t. Both are kept for
+ * the context's life. Go: context.WithValue. */
+DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent,
+                                        const dusk_key_t *key, void *value,
+                                        dusk_context_t **ret_ctx);
 
 /* A context that ends with `parent` as ever, but belongs to the tree of `root`
  * (any context of it): that loop serves the deadlines and waiters below it, and
@@ -168,7 +174,7 @@ DUSK_EXTERN uint64_t dusk_context_deadline(const dusk_context_t *ctx);
 /* The value of the nearest layer that has `key`, which may be NULL; NULL if
  * none has. Borrowed. Go: Context.Value. */
 DUSK_EXTERN void *dusk_context_value(const dusk_context_t *ctx,
-                                     const void *key);
+                                     const dusk_key_t *key);
 
 /* -- Waiting -------------------------------------------------------------- */
 

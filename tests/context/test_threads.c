@@ -328,6 +328,45 @@ static void stop_against_firing_from_another_tree(void **state) {
 
 typedef struct {
   dusk_waiter_t waiter;
+  atomic_bool is_running;
+  atomic_bool has_stopped;
+} slow_t;
+
+/* Returns only when the other thread's stop has. */
+static void on_slow(dusk_waiter_t *waiter) {
+  slow_t *slow = dusk__container_of(waiter, slow_t, waiter);
+  uint64_t until = uv_hrtime() + 10000 * MS;
+  slow->is_running = true;
+  while (!slow->has_stopped && uv_hrtime() < until)
+    continue;
+  assert_true(slow->has_stopped);
+}
+
+static void stop_slow(void *arg, int number) {
+  slow_t *slow = arg;
+  (void)number;
+  while (!slow->is_running)
+    continue;
+  assert_false(dusk_waiter_stop(&slow->waiter));
+  slow->has_stopped = true;
+}
+
+static void ctx_108_stop_does_not_wait_for_the_callback(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  slow_t slow = {.is_running = false};
+  dusk_context_after(ctx, &slow.waiter, f->root, on_slow);
+  dusk_context_cancel(ctx, NULL);
+  team_t team;
+  team_start(&team, 1, stop_slow, &slow);
+  run(&f->loop);
+  team_join(&team);
+  assert_true(slow.has_stopped);
+  dusk_context_unref(ctx);
+}
+
+typedef struct {
+  dusk_waiter_t waiter;
   dusk_context_t *ended[2]; /* of two trees */
   dusk_context_t *root;
   atomic_int calls;
@@ -612,6 +651,7 @@ int main(void) {
       fixture_test(a_visible_end_means_that_waiters_are_due),
       fixture_test(stop_against_firing),
       fixture_test(stop_against_firing_from_another_tree),
+      fixture_test(ctx_108_stop_does_not_wait_for_the_callback),
       fixture_test(stop_against_registering_anew),
       fixture_test(unref_against_firing),
       fixture_test(another_thread_registers_and_this_loop_calls),

@@ -88,6 +88,17 @@ int dusk_context_with_cancel(dusk_context_t *parent, dusk_context_t **ret_ctx) {
   return 0;
 }
 
+int dusk_context_without_cancel(dusk_context_t *parent,
+                                dusk_context_t **ret_ctx) {
+  if (parent == NULL || ret_ctx == NULL) return UV_EINVAL;
+  dusk__node_t *node = malloc(sizeof(*node));
+  if (node == NULL) return UV_ENOMEM;
+  dusk__node_fill(node, DUSK__WITHOUT, parent, dusk__node_of(parent));
+  node->next = node->prev = node; /* never in the list of the node above */
+  *ret_ctx = &node->base;
+  return 0;
+}
+
 int dusk_context_with_value(dusk_context_t *parent, const dusk_key_t *key,
                             void *value, dusk_context_t **ret_ctx) {
   if (parent == NULL || key == NULL || ret_ctx == NULL) return UV_EINVAL;
@@ -235,9 +246,19 @@ void dusk__settle(dusk__root_t *root, dusk_waiter_t *away) {
   }
 }
 
+static bool can_be_cancelled(const dusk_context_t *ctx) {
+  switch (ctx->kind) {
+  case DUSK__ROOT:
+  case DUSK__WITHOUT:
+  case DUSK__VALUE:
+    return false;
+  default:
+    return true;
+  }
+}
+
 void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
-  if (ctx == NULL || ctx->kind == DUSK__ROOT || ctx->kind == DUSK__VALUE)
-    return;
+  if (ctx == NULL || !can_be_cancelled(ctx)) return;
   dusk__node_t *node = (dusk__node_t *)ctx;
   dusk_waiter_t *away = NULL;
   /* Also when it has ended: whoever did it may still be below it. */

@@ -3,7 +3,8 @@
  * Two sorts of contexts: nodes, which can end, and value layers, which only
  * answer for a key and else pass every question to the node above them. A
  * root is a node that never ends. Nodes are linked to the nearest node above
- * them; value layers are in no list.
+ * them, but for those that don't end with it (DUSK__WITHOUT); these and value
+ * layers are in no list.
  *
  * Locks: a tree has one, in its root, and no thread holds two. It guards the
  * links, the waiters, the heap and every write of err, cause and deadline; err
@@ -28,6 +29,7 @@ enum {
   DUSK__HOOKED,
   DUSK__BRIDGE,
   DUSK__INLET,
+  DUSK__WITHOUT,
   DUSK__VALUE,
 };
 

@@ -72,6 +72,12 @@ dusk_context_t *with_cancel(dusk_context_t *parent) {
   return ctx;
 }
 
+dusk_context_t *without_cancel(dusk_context_t *parent) {
+  dusk_context_t *ctx = NULL;
+  assert_int_equal(dusk_context_without_cancel(parent, &ctx), 0);
+  return ctx;
+}
+
 dusk_context_t *with_timeout(dusk_context_t *parent, uint64_t ms,
                              const dusk_cause_t *cause) {
   dusk_context_t *ctx = NULL;

@@ -39,6 +39,7 @@ void wait_until(uint64_t ns);
 
 /* Each expects to succeed. */
 dusk_context_t *with_cancel(dusk_context_t *parent);
+dusk_context_t *without_cancel(dusk_context_t *parent);
 dusk_context_t *with_timeout(dusk_context_t *parent, uint64_t ms,
                              const dusk_cause_t *cause);
 dusk_context_t *with_deadline(dusk_context_t *parent, uint64_t ns,

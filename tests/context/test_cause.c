@@ -1,4 +1,5 @@
-/* Causes: the table of Go's TestCause, and values. */
+/* Causes: the table of Go's TestCause; values; and what keeps its parent's
+ * values without its end. */
 #include "fixture.h"
 
 static const dusk_cause_t P = {UV_EIO, "parent cause"};
@@ -180,6 +181,143 @@ static void ctx_093_a_deep_look_up_needs_no_stack(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* -- Without the parent's end --------------------------------------------- */
+
+static void ctx_094_without_cancel_nothing_ends_it(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_timeout(f->root, 3600000, &T);
+  dusk_context_t *ctx = without_cancel(parent);
+  assert_int_equal(entries(parent), 0);
+  assert_true(dusk_context_deadline(ctx) == DUSK_OFF);
+  assert_ptr_equal(dusk_context_loop(ctx), &f->loop);
+  assert_int_equal(dusk_context_bring_forward(ctx, 1), UV_EINVAL);
+  call_t call;
+  call_after(ctx, &call, f->root);
+  dusk_context_cancel(ctx, &C);
+  assert_live(ctx);
+  dusk_context_cancel(parent, &P);
+  assert_live(ctx); /* CTX-096, CTX-097 */
+  turn(&f->loop);
+  assert_int_equal(call.calls, 0);
+  assert_true(dusk_waiter_stop(&call.waiter));
+  dusk_context_unref(ctx);
+  dusk_context_unref(parent);
+}
+
+static void ctx_095_without_cancel_the_values_stay(void **state) {
+  fixture_t *f = *state;
+  int v;
+  dusk_context_t *layer = with_value(f->root, &k1, &v);
+  dusk_context_t *ctx = without_cancel(layer);
+  dusk_context_t *below = with_cancel(ctx);
+  dusk_context_unref(layer);
+  assert_ptr_equal(dusk_context_value(ctx, &k1), &v);
+  assert_ptr_equal(dusk_context_value(below, &k1), &v); /* CTX-089 */
+  assert_null(dusk_context_value(ctx, &k2));
+  end(below);
+  dusk_context_unref(ctx);
+}
+
+/* Whether the parent had ended before or ends after. */
+static void ctx_096_without_cancel_there_is_no_cause(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *cancelled = with_cancel(f->root);
+  dusk_context_t *timed = with_timeout(f->root, 0, &T);
+  dusk_context_t *before = without_cancel(cancelled);
+  dusk_context_cancel(cancelled, &P);
+  dusk_context_t *after = without_cancel(cancelled);
+  dusk_context_t *late = without_cancel(timed); /* CTX-097 */
+  assert_live(before);
+  assert_live(after);
+  assert_live(late);
+  assert_true(dusk_context_deadline(late) == DUSK_OFF);
+  dusk_context_t *all[] = {late, after, before, timed, cancelled};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    dusk_context_unref(all[i]);
+}
+
+static void ctx_097_a_timeout_above_passes_it_by(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_timeout(f->root, 1, &T);
+  dusk_context_t *ctx = without_cancel(parent);
+  call_t ended, below;
+  call_after(parent, &ended, f->root);
+  call_after(ctx, &below, f->root);
+  run(&f->loop);
+  assert_int_equal(ended.calls, 1);
+  assert_int_equal(below.calls, 0);
+  assert_live(ctx);
+  assert_true(dusk_waiter_stop(&below.waiter));
+  dusk_context_unref(ctx);
+  dusk_context_unref(parent);
+}
+
+static void ctx_098_what_is_below_ends_by_itself_alone(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  dusk_context_t *ctx = without_cancel(parent);
+  dusk_context_t *first = with_cancel(ctx);
+  dusk_context_t *second = with_cancel(ctx);
+  dusk_context_t *below = with_timeout(second, 3600000, NULL);
+  assert_int_equal(entries(ctx), 2);
+  dusk_context_cancel(parent, &P);
+  assert_live(first);
+  assert_live(below);
+  dusk_context_cancel(first, &C);
+  assert_ended(first, UV_ECANCELED, &C);
+  assert_live(second);
+  dusk_context_cancel(second, NULL);
+  assert_ended(below, UV_ECANCELED, &dusk_canceled);
+  assert_int_equal(entries(ctx), 0);
+  dusk_context_t *all[] = {below, second, first, ctx, parent};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    dusk_context_unref(all[i]);
+}
+
+static void ctx_099_a_deadline_below_is_not_limited(void **state) {
+  fixture_t *f = *state;
+  uint64_t late = uv_hrtime() + 3600000 * MS;
+  dusk_context_t *parent = with_timeout(f->root, 1, &T);
+  dusk_context_t *ctx = without_cancel(parent);
+  dusk_context_t *below = with_deadline(ctx, late, NULL);
+  dusk_context_t *soon = with_timeout(ctx, 2, &C);
+  assert_true(dusk_context_deadline(below) == late);
+  assert_int_equal(dusk_context_bring_forward(parent, uv_hrtime()), 0);
+  assert_ended(parent, UV_ETIMEDOUT, &T);
+  assert_live(below);
+  assert_true(dusk_context_deadline(below) == late);
+  call_t call;
+  call_after(soon, &call, f->root);
+  run(&f->loop); /* the loop's timer serves what is below as well */
+  assert_int_equal(call.calls, 1);
+  assert_ended(soon, UV_ETIMEDOUT, &C);
+  assert_live(below);
+  dusk_context_unref(soon);
+  end(below);
+  dusk_context_unref(ctx);
+  dusk_context_unref(parent);
+}
+
+/* Otherwise nobody would ever tell its waiters. */
+static void without_cancel_its_last_release_ends_it(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  dusk_context_t *sibling = with_cancel(parent);
+  dusk_context_t *ctx = without_cancel(parent);
+  dusk_context_t *below = with_cancel(ctx);
+  call_t call;
+  call_after(ctx, &call, f->root);
+  dusk_context_unref(ctx);
+  turn(&f->loop);
+  assert_int_equal(call.calls, 0); /* what is below holds it */
+  dusk_context_unref(below);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  assert_int_equal(entries(parent), 1);
+  end(sibling);
+  end(parent);
+}
+
 static void errors_have_texts(void **state) {
   (void)state;
   assert_string_equal(dusk_strerror(UV_ENOMEM), uv_strerror(UV_ENOMEM));
@@ -202,6 +340,13 @@ int main(void) {
       fixture_test(ctx_089_a_look_up_passes_all_kinds),
       fixture_test(ctx_091_a_layer_adds_nothing_else),
       fixture_test(ctx_093_a_deep_look_up_needs_no_stack),
+      fixture_test(ctx_094_without_cancel_nothing_ends_it),
+      fixture_test(ctx_095_without_cancel_the_values_stay),
+      fixture_test(ctx_096_without_cancel_there_is_no_cause),
+      fixture_test(ctx_097_a_timeout_above_passes_it_by),
+      fixture_test(ctx_098_what_is_below_ends_by_itself_alone),
+      fixture_test(ctx_099_a_deadline_below_is_not_limited),
+      fixture_test(without_cancel_its_last_release_ends_it),
       cmocka_unit_test(errors_have_texts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,11 @@ static int call_with_value(dusk_context_t *parent, dusk_context_t **ret_ctx) {
   return dusk_context_with_value(parent, &key, NULL, ret_ctx);
 }
 
+static int call_without_cancel(dusk_context_t *parent,
+                               dusk_context_t **ret_ctx) {
+  return dusk_context_without_cancel(parent, ret_ctx);
+}
+
 static int call_with_signals(dusk_context_t *parent, dusk_context_t **ret_ctx) {
   return dusk_context_with_signals(parent, signums, 3, ret_ctx);
 }
@@ -83,6 +88,7 @@ static void deriving_tells_enomem(void **state) {
   assert_int_equal(fail_each(f, parent, call_with_timeout), 1);
   assert_int_equal(fail_each(f, parent, call_with_past), 1);
   assert_int_equal(fail_each(f, parent, call_with_value), 1);
+  assert_int_equal(fail_each(f, parent, call_without_cancel), 1);
   assert_live(parent);
   end(parent);
 }

@@ -312,25 +312,28 @@ static void ctx_038_layers_end_by_their_timeout(void **state) {
   }
 }
 
+/* Whichever of several arguments is missing, it is the same error. */
 static void ctx_142_misuse_is_an_error(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = (dusk_context_t *)&ctx;
-  assert_int_equal(dusk_context_with_cancel(NULL, &ctx), UV_EINVAL);
-  assert_int_equal(dusk_context_with_cancel(f->root, NULL), UV_EINVAL);
-  assert_int_equal(dusk_context_with_deadline(NULL, 0, NULL, &ctx), /* 143 */
-                   UV_EINVAL);
-  assert_int_equal(dusk_context_with_deadline(f->root, 0, NULL, NULL),
-                   UV_EINVAL);
-  assert_int_equal(dusk_context_with_timeout(NULL, 0, NULL, &ctx), UV_EINVAL);
-  assert_int_equal(dusk_context_with_timeout(f->root, 0, NULL, NULL),
-                   UV_EINVAL);
-  assert_int_equal(dusk_context_with_value(NULL, &key, NULL, &ctx), /* 144 */
-                   UV_EINVAL);
-  assert_int_equal(dusk_context_with_value(f->root, NULL, NULL, &ctx), /* 146 */
-                   UV_EINVAL);
-  assert_int_equal(dusk_context_with_value(f->root, &key, NULL, NULL),
-                   UV_EINVAL);
+  int errs[] = {
+      dusk_context_with_cancel(NULL, &ctx),
+      dusk_context_with_cancel(f->root, NULL),
+      dusk_context_with_deadline(NULL, 0, NULL, &ctx), /* CTX-143 */
+      dusk_context_with_deadline(f->root, 0, NULL, NULL),
+      dusk_context_with_timeout(NULL, 0, NULL, &ctx),
+      dusk_context_with_timeout(f->root, 0, NULL, NULL),
+      dusk_context_with_value(NULL, &key, NULL, &ctx),    /* CTX-144 */
+      dusk_context_with_value(f->root, NULL, NULL, &ctx), /* CTX-146 */
+      dusk_context_with_value(NULL, NULL, NULL, &ctx),    /* CTX-148 */
+      dusk_context_with_value(f->root, &key, NULL, NULL),
+      dusk_context_without_cancel(NULL, &ctx), /* CTX-145 */
+      dusk_context_without_cancel(f->root, NULL),
+  };
+  for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++)
+    assert_int_equal(errs[i], UV_EINVAL);
   assert_ptr_equal(ctx, &ctx);
+  assert_int_equal(entries(f->root), 0);
 }
 
 static void ctx_153_a_child_is_one_entry_until_it_ends(void **state) {

@@ -87,10 +87,10 @@ DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
 DUSK_EXTERN uv_loop_t *dusk_context_loop(const dusk_context_t *ctx);
 
 /* -- Deriving ------------------------------------------------------------- */
-/* Each gives a new context in *ret_ctx, owned by the caller (one reference),
- * which ends at the latest with `parent`; on a parent that has ended it has
- * ended on return, with the parent's err and cause. Go's `defer cancel()` is
- * dusk_context_cancel and dusk_context_unref.
+/* Each gives a new context in *ret_ctx, owned by the caller (one reference).
+ * All but without_cancel's end at the latest with `parent`; on a parent that
+ * has ended they have ended on return, with the parent's err and cause. Go's
+ * `defer cancel()` is dusk_context_cancel and dusk_context_unref.
  * Errors: UV_EINVAL (NULL parent, key or output), UV_ENOMEM. */
 
 /* Go: context.WithCancel, WithCancelCause. */
@@ -133,12 +133,21 @@ DUSK_EXTERN int dusk_context_with_root(dusk_context_t *parent,
                                        dusk_context_t *root,
                                        dusk_context_t **ret_ctx);
 
+/* A context that answers its parent's values, and is else as a root: it has no
+ * deadline, and neither its parent's end nor a cancel ends it; nor does it
+ * limit what is derived from it. For what must be done after the parent's end.
+ * Only its last release ends it, as that of any context.
+ * Go: context.WithoutCancel. */
+DUSK_EXTERN int dusk_context_without_cancel(dusk_context_t *parent,
+                                            dusk_context_t **ret_ctx);
+
 /* -- Ending --------------------------------------------------------------- */
 
 /* Ends `ctx` and all below it with UV_ECANCELED and `cause` (NULL:
  * dusk_canceled), before it returns; a context that has ended keeps its first
- * err and cause. Releases nothing, cannot fail. A no-op for NULL, a root, and a
- * value context, which has no end of its own but its parent's.
+ * err and cause. Releases nothing, cannot fail. A no-op for NULL, a root, one
+ * made by without_cancel, and a value context, which has no end of its own but
+ * its parent's.
  * Go: the CancelCauseFunc. */
 DUSK_EXTERN void dusk_context_cancel(dusk_context_t *ctx,
                                      const dusk_cause_t *cause);

@@ -158,6 +158,7 @@ int dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
   inlet->base.kind = DUSK__INLET;
   inlet->base.above = above;
   inlet->root = above->root;
+  dusk__node_born(inlet);
   dusk__root_lock(inlet->root);
   dusk__node_end_passed(above, uv_hrtime(), &away);
   dusk__node_adopt(inlet);

@@ -18,13 +18,6 @@ const dusk_cause_t dusk_canceled = {UV_ECANCELED, "context canceled"};
 const dusk_cause_t dusk_deadline_exceeded = {UV_ETIMEDOUT,
                                              "context deadline exceeded"};
 
-/* The key of its one value; no node, so what ends below it hangs above it. */
-typedef struct {
-  dusk_context_t base;
-  const dusk_key_t *key;
-  void *value;
-} layer_t;
-
 static void set_deadline(dusk__node_t *node, uint64_t deadline_ns) {
   atomic_store_explicit(&node->deadline, deadline_ns, memory_order_relaxed);
 }
@@ -36,6 +29,7 @@ static void fill_base(dusk_context_t *base, int kind, dusk_context_t *parent,
   atomic_init(&base->refs, 1);
   base->kind = (unsigned char)kind;
   base->owns_deadline = false;
+  base->told_deadline = false;
   base->parent = dusk_context_ref(parent);
   base->above = above;
 }
@@ -49,6 +43,7 @@ void dusk__node_fill(dusk__node_t *node, int kind, dusk_context_t *parent,
   atomic_init(&node->deadline, DUSK_OFF);
   node->children = node->next = node->prev = NULL;
   node->waiters = NULL;
+  dusk__node_born(node);
 }
 
 void dusk__node_adopt(dusk__node_t *node) {
@@ -102,7 +97,7 @@ int dusk_context_without_cancel(dusk_context_t *parent,
 int dusk_context_with_value(dusk_context_t *parent, const dusk_key_t *key,
                             void *value, dusk_context_t **ret_ctx) {
   if (parent == NULL || key == NULL || ret_ctx == NULL) return UV_EINVAL;
-  layer_t *layer = malloc(sizeof(*layer));
+  dusk__layer_t *layer = malloc(sizeof(*layer));
   if (layer == NULL) return UV_ENOMEM;
   fill_base(&layer->base, DUSK__VALUE, parent, dusk__node_of(parent));
   layer->key = key;
@@ -119,13 +114,18 @@ void dusk__node_end_passed(dusk__node_t *node, uint64_t now,
   dusk__timed_end((dusk__timed_t *)node, away);
 }
 
+static void tell_own(dusk__node_t *node, uint64_t deadline_ns) {
+  set_deadline(node, deadline_ns);
+  node->base.told_deadline = true;
+}
+
 /* Gives a live node a deadline of its own, earlier than what it had or equal
  * to what it inherits. Under the lock. */
 static void own_deadline(dusk__timed_t *timed, uint64_t deadline_ns,
                          uint64_t now, dusk_waiter_t **away) {
   dusk__root_t *root = timed->node.root;
   if (timed->node.base.owns_deadline) dusk__heap_remove(&root->heap, timed);
-  set_deadline(&timed->node, deadline_ns);
+  tell_own(&timed->node, deadline_ns);
   dusk__heap_insert(&root->heap, timed);
   if (deadline_ns <= now)
     dusk__timed_end(timed, away);
@@ -147,9 +147,12 @@ static int with_deadline(dusk_context_t *parent, uint64_t deadline_ns,
   dusk__node_end_passed(node->base.above, now, &away);
   dusk__node_adopt(node);
   /* Equal deadlines: each keeps its own cause. */
-  if (dusk__err_of(node) == 0 && deadline_ns != DUSK_OFF &&
-      deadline_ns <= dusk__deadline_of(node))
-    own_deadline(timed, deadline_ns, now, &away);
+  if (deadline_ns != DUSK_OFF && deadline_ns <= dusk__deadline_of(node)) {
+    if (dusk__err_of(node) == 0)
+      own_deadline(timed, deadline_ns, now, &away);
+    else
+      tell_own(node, deadline_ns);
+  }
   dusk__settle(node->root, away);
   *ret_ctx = &node->base;
   return 0;
@@ -273,9 +276,8 @@ void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
   if (ctx->kind == DUSK__BRIDGE) dusk__bridge_leave((dusk__bridge_t *)ctx);
 }
 
-/* The node after `node` in a walk through all below `top`, parents first. */
-static dusk__node_t *walk_on(dusk__node_t *top, dusk__node_t *node,
-                             bool descend) {
+dusk__node_t *dusk__node_next(dusk__node_t *top, dusk__node_t *node,
+                              bool descend) {
   if (descend && node->children != NULL) return node->children;
   while (node != top) {
     dusk__node_t *above = node->base.above;
@@ -289,7 +291,7 @@ static dusk__node_t *walk_on(dusk__node_t *top, dusk__node_t *node,
  * those no longer need one of their own. */
 static void tell_deadline(dusk__node_t *top) {
   uint64_t deadline_ns = dusk__deadline_of(top);
-  dusk__node_t *node = walk_on(top, top, true);
+  dusk__node_t *node = dusk__node_next(top, top, true);
   while (node != NULL) {
     bool later = dusk__deadline_of(node) > deadline_ns;
     if (later) {
@@ -297,9 +299,10 @@ static void tell_deadline(dusk__node_t *top) {
         dusk__heap_remove(&node->root->heap, (dusk__timed_t *)node);
       dusk__waiters_told(node, dusk__deadline_of(node) == DUSK_OFF);
       set_deadline(node, deadline_ns);
+      node->base.told_deadline = false;
       if (node->base.kind == DUSK__INLET) dusk__bridge_changed(node);
     }
-    node = walk_on(top, node, later);
+    node = dusk__node_next(top, node, later);
   }
 }
 
@@ -411,8 +414,8 @@ uint64_t dusk_context_deadline(const dusk_context_t *ctx) {
 
 void *dusk_context_value(const dusk_context_t *ctx, const dusk_key_t *key) {
   for (; ctx != NULL; ctx = ctx->parent) {
-    if (ctx->kind == DUSK__VALUE && ((const layer_t *)ctx)->key == key)
-      return ((const layer_t *)ctx)->value;
+    if (ctx->kind == DUSK__VALUE && ((const dusk__layer_t *)ctx)->key == key)
+      return ((const dusk__layer_t *)ctx)->value;
   }
   return NULL;
 }

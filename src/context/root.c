@@ -110,7 +110,7 @@ static void on_timer(uv_timer_t *timer) {
 
 void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked) {
   if (dusk__root_on_loop(root)) {
-    hooked->release(hooked);
+    hooked->hooks->release(hooked);
     return;
   }
   dusk__root_lock(root);
@@ -128,7 +128,7 @@ static void release_all(dusk__root_t *root) {
   while (released != NULL) {
     dusk__hooked_t *hooked = released;
     released = hooked->next;
-    hooked->release(hooked);
+    hooked->hooks->release(hooked);
   }
 }
 
@@ -151,6 +151,7 @@ static void init_node(dusk__root_t *root) {
   node->base.kind = DUSK__ROOT;
   node->root = root;
   atomic_init(&node->deadline, DUSK_OFF);
+  dusk__node_born(node);
 }
 
 static void open_handle(dusk__root_t *root, uv_handle_t *handle) {

@@ -2,18 +2,22 @@
  *
  * It is a node with a receiver of capacity 1, of which only the first signal
  * counts; what comes later stays captured until the stop. Its cause lies in
- * the context itself, which whoever ended with it holds. */
+ * the context itself, which whoever ended with it holds. The signals' numbers
+ * are kept for its text. */
 #include <dusk/signal.h>
 #include "tree.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
   dusk__hooked_t hooked;
   dusk_signals_t *signals;
   dusk_cause_t cause;
   char text[48];
+  size_t count;
+  int signums[];
 } signal_context_t;
 
 static void cancel_by(signal_context_t *self, int signum) {
@@ -33,10 +37,28 @@ static void release(dusk__hooked_t *hooked) {
   free(self);
 }
 
+static void add_after(dusk__hooked_t *hooked, dusk__text_t *text) {
+  signal_context_t *self = (signal_context_t *)hooked;
+  for (size_t i = 0; i < self->count; i++) {
+    dusk__text_add(text, i == 0 ? ", [" : " ");
+    dusk__text_add(text, dusk_signal_text(self->signums[i]));
+  }
+  dusk__text_add(text, self->count > 0 ? "])" : ")");
+}
+
+static const dusk__hooks_t hooks = {
+    .kind = "NotifyContext",
+    .before = "signal.NotifyContext(",
+    .add_after = add_after,
+    .release = release,
+};
+
 int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
                               size_t count, dusk_context_t **ret_ctx) {
   if (parent == NULL || ret_ctx == NULL) return UV_EINVAL;
-  signal_context_t *self = calloc(1, sizeof(*self));
+  if (count > (SIZE_MAX - sizeof(signal_context_t)) / sizeof(int))
+    return UV_ENOMEM;
+  signal_context_t *self = calloc(1, sizeof(*self) + count * sizeof(int));
   if (self == NULL) return UV_ENOMEM;
   int err = dusk_signals_new(parent, 1, &self->signals);
   if (err == 0) err = dusk_signals_notify(self->signals, signums, count);
@@ -45,7 +67,9 @@ int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
     release(&self->hooked);
     return err;
   }
-  self->hooked.release = release;
+  self->count = count;
+  if (count > 0) memcpy(self->signums, signums, count * sizeof(int));
+  self->hooked.hooks = &hooks;
   self->cause = (dusk_cause_t){UV_ECANCELED, self->text};
   dusk__node_init(&self->hooked.node, DUSK__HOOKED, parent);
   *ret_ctx = &self->hooked.node.base;
@@ -54,7 +78,7 @@ int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
 
 int dusk_context_stop_signals(dusk_context_t *ctx) {
   if (ctx == NULL || ctx->kind != DUSK__HOOKED ||
-      ((dusk__hooked_t *)ctx)->release != release)
+      ((dusk__hooked_t *)ctx)->hooks != &hooks)
     return UV_EINVAL;
   signal_context_t *self = (signal_context_t *)ctx;
   dusk_signals_stop(self->signals);

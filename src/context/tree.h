@@ -21,6 +21,7 @@ typedef struct dusk__timed dusk__timed_t;
 typedef struct dusk__hooked dusk__hooked_t;
 typedef struct dusk__bridge dusk__bridge_t;
 typedef struct dusk__root dusk__root_t;
+typedef struct dusk__text dusk__text_t;
 
 enum {
   DUSK__ROOT,
@@ -37,6 +38,8 @@ struct dusk_context {
   atomic_uint refs; /* reaches 0 for a live node under the lock only */
   unsigned char kind;
   bool owns_deadline;     /* a timed node in the heap */
+  bool told_deadline;     /* a timed node whose deadline is the one it was
+                             given, also when it has ended */
   dusk_context_t *parent; /* held */
   dusk__node_t *above;    /* the nearest node among the ancestors */
 };
@@ -51,7 +54,17 @@ struct dusk__node {
   dusk__node_t *next;
   dusk__node_t *prev;
   dusk_waiter_t *waiters; /* circular, in the order of registration */
+#ifdef DUSK__AGES
+  uint64_t born_ns;
+#endif
 };
+
+/* The answer for one key; no node, so what ends below it hangs above it. */
+typedef struct {
+  dusk_context_t base;
+  const dusk_key_t *key;
+  void *value;
+} dusk__layer_t;
 
 /* A node with a deadline of its own. While it is in the heap, that one is its
  * effective one. */
@@ -73,10 +86,19 @@ struct dusk__bridge {
   bool is_changed;      /* under that root's lock */
 };
 
+/* What the maker of a hooked node knows of it. `add_after` is called under the
+ * lock; `release` on the loop's thread. */
+typedef struct {
+  const char *kind;
+  const char *before; /* its text before that of its parent, and after it */
+  void (*add_after)(dusk__hooked_t *hooked, dusk__text_t *text);
+  void (*release)(dusk__hooked_t *hooked);
+} dusk__hooks_t;
+
 /* A node of which more must go, on the loop's thread, than its memory. */
 struct dusk__hooked {
   dusk__node_t node;
-  void (*release)(dusk__hooked_t *hooked);
+  const dusk__hooks_t *hooks;
   dusk__hooked_t *next;
 };
 
@@ -110,6 +132,13 @@ struct dusk__root {
   atomic_uint keep;  /* those of them that keep uv_run going */
 };
 
+/* Where a text is put down: at `at`, which goes on also past `room`. */
+struct dusk__text {
+  char *buf;
+  size_t room;
+  size_t at;
+};
+
 #define dusk__container_of(ptr, type, member)                                  \
   ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -122,6 +151,26 @@ struct dusk__root {
 /* The node that answers for a context. */
 static inline dusk__node_t *dusk__node_of(const dusk_context_t *ctx) {
   return ctx->kind == DUSK__VALUE ? ctx->above : (dusk__node_t *)ctx;
+}
+
+/* A fresh node begins to age; its age. Only debug builds have ages: the build
+ * defines DUSK__AGES for all that include this. */
+static inline void dusk__node_born(dusk__node_t *node) {
+#ifdef DUSK__AGES
+  node->born_ns = uv_hrtime();
+#else
+  (void)node;
+#endif
+}
+
+static inline uint64_t dusk__node_age(const dusk__node_t *node, uint64_t now) {
+#ifdef DUSK__AGES
+  return now - node->born_ns;
+#else
+  (void)node;
+  (void)now;
+  return DUSK_OFF;
+#endif
 }
 
 static inline void dusk__root_lock(dusk__root_t *root) {
@@ -178,6 +227,12 @@ void dusk__node_adopt(dusk__node_t *node);
  * the end on to where it belongs. */
 void dusk__settle(dusk__root_t *root, dusk_waiter_t *away);
 
+/* The node after `node` in a walk through all below `top`, parents first; NULL
+ * at the end. What is below `node` is passed over if not `descend`. Under the
+ * lock. */
+dusk__node_t *dusk__node_next(dusk__node_t *top, dusk__node_t *node,
+                              bool descend);
+
 /* -- bridge.c ------------------------------------------------------------- */
 
 /* An inlet has ended, or tells a new deadline. Under the lock of its tree. */
@@ -216,6 +271,11 @@ void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
 
 /* Calls what was due when it was called. Loop thread. */
 void dusk__waiters_run(dusk__root_t *root);
+
+/* -- text.c --------------------------------------------------------------- */
+
+/* Adds a piece, as far as there is room. */
+void dusk__text_add(dusk__text_t *text, const char *piece);
 
 /* -- root.c --------------------------------------------------------------- */
 

@@ -144,12 +144,16 @@ static void waiting_and_ending_allocate_nothing(void **state) {
   dusk_context_t *parent = with_timeout(f->root, 60000, NULL);
   dusk_context_t *child = with_timeout(parent, 30000, NULL);
   call_t calls[2];
+  char text[256];
+  dusk_context_entry_t tree[3];
   size_t before = alloc_count();
   call_after(child, &calls[0], f->root);
   call_after(parent, &calls[1], f->root);
   dusk_waiter_stop(&calls[1].waiter);
   call_after(parent, &calls[1], f->root);
   dusk_context_bring_forward(parent, dusk_context_deadline(parent) - 1);
+  dusk_context_text(child, text, sizeof(text));
+  assert_int_equal(dusk_context_tree(f->root, tree, 3), 3);
   dusk_context_cancel(parent, NULL);
   uv_run(&f->loop, UV_RUN_DEFAULT);
   dusk_context_err(child);

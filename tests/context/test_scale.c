@@ -6,6 +6,7 @@
 #include "tree.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MILLION = 1000000, STACK = 256 * 1024 };
 
@@ -90,6 +91,99 @@ static void many_deadlines_are_brought_forward_and_end(void *arg) {
   free(children);
 }
 
+/* Of all kinds that a chain can have a million of. */
+static dusk_context_t *make_mixed_chain(dusk_context_t *root) {
+  static const dusk_key_t key = {"key"};
+  uint64_t late = uv_hrtime() + 3600000 * MS;
+  dusk_context_t *ctx = dusk_context_ref(root);
+  for (uint64_t i = 0; i < MILLION; i++) {
+    dusk_context_t *next = NULL;
+    switch (i % 4) {
+    case 0:
+      next = with_value(ctx, &key, ctx);
+      break;
+    case 1:
+      next = with_deadline(ctx, late - i, NULL);
+      break;
+    case 2:
+      next = without_cancel(ctx);
+      break;
+    default:
+      next = with_cancel(ctx);
+    }
+    dusk_context_unref(ctx);
+    ctx = next;
+  }
+  return ctx;
+}
+
+static void a_long_chain_has_a_text(void *arg) {
+  static const char start[] = "context.Background.WithValue(key, 0x";
+  static const char rest[] = "s]).WithoutCancel.WithCancel";
+  fixture_t *f = arg;
+  dusk_context_t *last = make_mixed_chain(f->root);
+  size_t len = dusk_context_text(last, NULL, 0);
+  assert_true(len > MILLION * 15);
+  /* Room for a time left that has more digits by then. */
+  char *text = malloc(len + MILLION);
+  assert_non_null(text);
+  len = dusk_context_text(last, text, len + MILLION);
+  assert_int_equal(strlen(text), len);
+  assert_memory_equal(text, start, sizeof(start) - 1);
+  assert_string_equal(text + len - (sizeof(rest) - 1), rest);
+  char cut[sizeof(start)];
+  assert_true(dusk_context_text(last, cut, sizeof(cut)) > sizeof(cut));
+  assert_string_equal(cut, start);
+  free(text);
+  dusk_context_unref(last);
+}
+
+static void a_long_chain_is_listed(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t *top;
+  dusk_context_t *last = make_chain(f->root, &top);
+  dusk_context_entry_t *entries =
+      malloc(MILLION * sizeof(dusk_context_entry_t));
+  assert_non_null(entries);
+  assert_int_equal(dusk_context_tree(top, entries, MILLION), MILLION);
+  for (unsigned i = 0; i < MILLION; i++) {
+    if (entries[i].depth != i) fail();
+  }
+  assert_ptr_equal(entries[MILLION - 1].ctx, last);
+  assert_int_equal(dusk_context_tree(f->root, entries, 1), MILLION + 1);
+  free(entries);
+  dusk_context_unref(top);
+  dusk_context_unref(last);
+}
+
+/* Children one after another, each with a chain that leads back up. */
+static void a_wide_tree_is_listed(void *arg) {
+  enum { CHILDREN = 1000, LENGTH = MILLION / CHILDREN };
+  fixture_t *f = arg;
+  dusk_context_t *last[CHILDREN];
+  dusk_context_t *parent = with_cancel(f->root);
+  for (int i = 0; i < CHILDREN; i++) {
+    last[i] = with_cancel(parent);
+    for (int j = 1; j < LENGTH; j++) {
+      dusk_context_t *next = with_cancel(last[i]);
+      dusk_context_unref(last[i]);
+      last[i] = next;
+    }
+  }
+  dusk_context_entry_t *entries =
+      malloc((MILLION + 1) * sizeof(dusk_context_entry_t));
+  assert_non_null(entries);
+  assert_int_equal(dusk_context_tree(parent, entries, MILLION + 1),
+                   MILLION + 1);
+  for (unsigned i = 0; i < MILLION; i++) {
+    if (entries[i + 1].depth != i % LENGTH + 1) fail();
+  }
+  free(entries);
+  for (int i = 0; i < CHILDREN; i++)
+    dusk_context_unref(last[i]);
+  end(parent);
+}
+
 typedef struct {
   void (*test)(void *f);
   fixture_t *f;
@@ -122,6 +216,9 @@ SMALL_STACK(a_long_live_chain_is_released)
 SMALL_STACK(many_children_are_cancelled_with_their_parent)
 SMALL_STACK(many_children_leave_in_any_order)
 SMALL_STACK(many_deadlines_are_brought_forward_and_end)
+SMALL_STACK(a_long_chain_has_a_text)
+SMALL_STACK(a_long_chain_is_listed)
+SMALL_STACK(a_wide_tree_is_listed)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
@@ -131,6 +228,9 @@ int main(void) {
           on_a_small_stack_many_children_are_cancelled_with_their_parent),
       fixture_test(on_a_small_stack_many_children_leave_in_any_order),
       fixture_test(on_a_small_stack_many_deadlines_are_brought_forward_and_end),
+      fixture_test(on_a_small_stack_a_long_chain_has_a_text),
+      fixture_test(on_a_small_stack_a_long_chain_is_listed),
+      fixture_test(on_a_small_stack_a_wide_tree_is_listed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,57 @@ CHILD_TEST(sig_081_value_and_deadline_are_the_parents) {
   dusk_context_unref(timed);
 }
 
+static bool has_text(dusk_context_t *ctx, const char *text) {
+  char buf[256];
+  size_t len = dusk_context_text(ctx, buf, sizeof(buf));
+  return len == strlen(text) && strcmp(buf, text) == 0;
+}
+
+/* The list of signals is the caller's again. */
+static dusk_context_t *with_list(dusk_context_t *parent, int first, int second,
+                                 int third) {
+  dusk_context_t *ctx;
+  int list[] = {first, second, third};
+  size_t count = second == 0 ? 1 : third == 0 ? 2 : 3;
+  must(dusk_context_with_signals(parent, list, count, &ctx) == 0);
+  memset(list, 0xff, sizeof(list));
+  return ctx;
+}
+
+CHILD_TEST(sig_082_the_text_lists_the_signals) {
+  (void)arg;
+  dusk_context_t *parent;
+  must(dusk_context_with_cancel(env->root, &parent) == 0);
+  dusk_context_t *one = with_list(parent, SIGHUP, 0, 0);
+  must(has_text(one, "signal.NotifyContext(context.Background.WithCancel, "
+                     "[hangup])"));
+  dusk_context_t *three = with_list(parent, SIGHUP, SIGINT, SIGTERM);
+  must(has_text(three, /* SIG-083 */
+                "signal.NotifyContext(context.Background.WithCancel, "
+                "[hangup interrupt terminated])"));
+  dusk_context_t *root = with_list(env->root, SIGINT, 0, 0);
+  must(has_text(root, /* SIG-084 */
+                "signal.NotifyContext(context.Background, [interrupt])"));
+  dusk_context_t *all;
+  must(dusk_context_with_signals(root, NULL, 0, &all) == 0);
+  must(has_text(all, /* SIG-085 */
+                "signal.NotifyContext(signal.NotifyContext("
+                "context.Background, [interrupt]))"));
+  dusk_context_t *below = with_list(all, SIGTERM, SIGINT, 0);
+  stop(one);
+  stop(three);
+  stop(root);
+  stop(all);
+  must(has_text(below, "signal.NotifyContext(signal.NotifyContext("
+                       "signal.NotifyContext(context.Background, "
+                       "[interrupt])), [terminated interrupt])"));
+  dusk_context_entry_t entry;
+  must(dusk_context_tree(below, &entry, 1) == 1);
+  must(strcmp(entry.kind, "NotifyContext") == 0);
+  stop(below);
+  dusk_context_unref(parent);
+}
+
 CHILD_TEST(sig_086_an_ignored_signal_counts) {
   (void)arg;
   signal(SIGINT, SIG_IGN);
@@ -224,6 +275,7 @@ int main(void) {
       cmocka_unit_test(sig_076_the_parents_end_is_its_end),
       cmocka_unit_test(sig_079_no_list_means_any_signal),
       cmocka_unit_test(sig_081_value_and_deadline_are_the_parents),
+      cmocka_unit_test(sig_082_the_text_lists_the_signals),
       cmocka_unit_test(sig_086_an_ignored_signal_counts),
       cmocka_unit_test(the_last_release_gives_the_signals_back),
       cmocka_unit_test(a_plain_cancel_leaves_them_captured),

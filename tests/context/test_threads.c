@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ROUNDS = 200 };
 
@@ -235,6 +236,36 @@ static void bringing_forward_against_asking(void **state) {
   together(THREADS, bring_forward_or_ask, &forward);
   assert_true(dusk_context_deadline(forward.below) ==
               dusk_context_deadline(forward.top));
+  dusk_context_unref(forward.below);
+  end(forward.top);
+}
+
+/* What is told need not be of one moment with what is done next to it, but must
+ * be something that there was. */
+static void show_or_change(void *arg, int number) {
+  forward_t *forward = arg;
+  for (int i = 0; i < 1000; i++) {
+    char text[256];
+    dusk_context_entry_t tree[4];
+    if (number == 0)
+      dusk_context_bring_forward(forward->top,
+                                 dusk_context_deadline(forward->top) - MS);
+    if (number == 1) end(with_timeout(forward->below, 20000, NULL));
+    if (number < 2) continue;
+    size_t len = dusk_context_text(forward->below, text, sizeof(text));
+    assert_int_equal(strlen(text), len);
+    assert_non_null(strstr(text, "context.Background.WithDeadline("));
+    size_t count = dusk_context_tree(forward->top, tree, 4);
+    assert_in_range(count, 2, 3);
+    assert_ptr_equal(tree[1].ctx, forward->below);
+  }
+}
+
+static void showing_against_changing(void **state) {
+  fixture_t *f = *state;
+  forward_t forward = {.top = with_timeout(f->root, 3600000, NULL)};
+  forward.below = with_timeout(forward.top, 3000000, NULL);
+  together(THREADS, show_or_change, &forward);
   dusk_context_unref(forward.below);
   end(forward.top);
 }
@@ -648,6 +679,7 @@ int main(void) {
       fixture_test(ctx_150_many_threads_below_one_parent),
       fixture_test(asking_against_the_timer),
       fixture_test(bringing_forward_against_asking),
+      fixture_test(showing_against_changing),
       fixture_test(a_visible_end_means_that_waiters_are_due),
       fixture_test(stop_against_firing),
       fixture_test(stop_against_firing_from_another_tree),

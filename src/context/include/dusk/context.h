@@ -185,6 +185,49 @@ DUSK_EXTERN uint64_t dusk_context_deadline(const dusk_context_t *ctx);
 DUSK_EXTERN void *dusk_context_value(const dusk_context_t *ctx,
                                      const dusk_key_t *key);
 
+/* -- Showing -------------------------------------------------------------- */
+
+/* Puts down the text of a context, as Go prints it: from the root on, a piece a
+ * layer, e.g. "context.Background.WithCancel.WithoutCancel". Some tell more:
+ *   .WithValue(KEY, VALUE)     the key's name or else its address; the value's
+ *                              address, or <nil>
+ *   .WithDeadline(12.345678901s [2.990s])
+ *                              the deadline on uv_hrtime's clock, and the time
+ *                              left, negative once it has passed; "none" before
+ *                              there is one; a context whose parent's deadline
+ *                              is the earlier one is a .WithCancel
+ *   signal.NotifyContext(PARENT, [interrupt terminated])
+ *                              the signals as given; without a list, all
+ * As snprintf: returns the length without the NUL; what fits is written, with a
+ * NUL if `size` > 0; `buf` may be NULL if `size` is 0. Any thread. Takes the
+ * tree's lock, and time by the length of the text.
+ * Go: String of a context */
+DUSK_EXTERN size_t dusk_context_text(dusk_context_t *ctx, char *buf,
+                                     size_t size);
+
+/* A context that hangs on another. */
+typedef struct dusk_context_entry {
+  const dusk_context_t *ctx; /* tells which; may be gone, so don't use it */
+  const char *kind;          /* "Background", "WithCancel", "WithDeadline",
+                                "WithoutCancel", "NotifyContext", ... */
+  unsigned depth;            /* 0: the context that was asked about */
+  unsigned waiters;          /* registered and not yet due */
+  uint64_t deadline_ns;      /* as dusk_context_deadline */
+  uint64_t age_ns;           /* DUSK_OFF in builds without assertions */
+} dusk_context_entry_t;
+
+/* For debugging: what would end with `ctx`. Lists `ctx` itself and each live
+ * context below it, a parent before its children and of those the newest first;
+ * those made by without_cancel
+ * don't end with it, and value contexts have no end of their own: one that is
+ * asked about answers for the nearest context above it. Writes at most
+ * `capacity` entries and returns how many there are; `entries` may be NULL if
+ * `capacity` is 0. One moment's picture: takes the tree's lock, and time by
+ * what there is. Any thread. Beyond Go. */
+DUSK_EXTERN size_t dusk_context_tree(dusk_context_t *ctx,
+                                     dusk_context_entry_t *entries,
+                                     size_t capacity);
+
 /* -- Waiting -------------------------------------------------------------- */
 
 typedef void (*dusk_waiter_cb)(dusk_waiter_t *waiter);

@@ -217,13 +217,12 @@ typedef struct dusk_context_entry {
 } dusk_context_entry_t;
 
 /* For debugging: what would end with `ctx`. Lists `ctx` itself and each live
- * context below it, a parent before its children and of those the newest first;
- * those made by without_cancel
- * don't end with it, and value contexts have no end of their own: one that is
- * asked about answers for the nearest context above it. Writes at most
- * `capacity` entries and returns how many there are; `entries` may be NULL if
- * `capacity` is 0. One moment's picture: takes the tree's lock, and time by
- * what there is. Any thread. Beyond Go. */
+ * context below it, a parent before its children and of those the newest first.
+ * Left out is what is made by without_cancel, for it doesn't end with `ctx`,
+ * and value contexts: one that is asked about answers for what it is a layer
+ * of. Writes at most `capacity` entries and returns how many there are;
+ * `entries` may be NULL if `capacity` is 0. One moment's picture: takes the
+ * tree's lock, and time by what there is. Any thread. Beyond Go. */
 DUSK_EXTERN size_t dusk_context_tree(dusk_context_t *ctx,
                                      dusk_context_entry_t *entries,
                                      size_t capacity);

@@ -213,7 +213,7 @@ typedef struct dusk_context_entry {
   unsigned depth;            /* 0: the context that was asked about */
   unsigned waiters;          /* registered and not yet due */
   uint64_t deadline_ns;      /* as dusk_context_deadline */
-  uint64_t age_ns;           /* DUSK_OFF in builds without assertions */
+  uint64_t age_ns;           /* DUSK_OFF but in debug builds */
 } dusk_context_entry_t;
 
 /* For debugging: what would end with `ctx`. Lists `ctx` itself and each live

@@ -227,14 +227,14 @@ static void assert_entry(const dusk_context_entry_t *entry,
 enum { A, A1, A11, A2, B, WITHOUT, BELOW, LAYER, ALL };
 
 /* root - a - a1 - a11; a - a2; root - b; below b something that doesn't end
- * with it, and a child of that. */
+ * with it, and a child of that. Made so that the newest come in this order. */
 static void grow(dusk_context_t *root, dusk_context_t *ctx[ALL]) {
+  ctx[B] = with_cancel(root);
   ctx[A] = with_cancel(root);
+  ctx[A2] = with_cancel(ctx[A]);
   ctx[LAYER] = with_value(ctx[A], &user, NULL);
   ctx[A1] = with_timeout(ctx[LAYER], 3600000, NULL);
   ctx[A11] = with_cancel(ctx[A1]);
-  ctx[A2] = with_cancel(ctx[A]);
-  ctx[B] = with_cancel(root);
   ctx[WITHOUT] = without_cancel(ctx[B]);
   ctx[BELOW] = with_cancel(ctx[WITHOUT]);
 }
@@ -251,19 +251,19 @@ static void the_tree_is_what_would_end_with_it(void **state) {
 
   assert_int_equal(dusk_context_tree(f->root, e, 8), 6);
   assert_entry(&e[0], f->root, "Background", 0, 1);
-  assert_entry(&e[1], ctx[B], "WithCancel", 1, 0);
-  assert_entry(&e[2], ctx[A], "WithCancel", 1, 0);
-  assert_entry(&e[3], ctx[A2], "WithCancel", 2, 0);
-  assert_entry(&e[4], ctx[A1], "WithDeadline", 2, 0);
-  assert_entry(&e[5], ctx[A11], "WithCancel", 3, 2);
-  assert_true(e[2].deadline_ns == DUSK_OFF);
-  assert_true(e[5].deadline_ns == e[4].deadline_ns);
+  assert_entry(&e[1], ctx[A], "WithCancel", 1, 0);
+  assert_entry(&e[2], ctx[A1], "WithDeadline", 2, 0);
+  assert_entry(&e[3], ctx[A11], "WithCancel", 3, 2);
+  assert_entry(&e[4], ctx[A2], "WithCancel", 2, 0);
+  assert_entry(&e[5], ctx[B], "WithCancel", 1, 0);
+  assert_true(e[1].deadline_ns == DUSK_OFF);
+  assert_true(e[3].deadline_ns == e[2].deadline_ns);
 
   /* Each by itself, at depth 0; a value layer answers for its node. */
   assert_int_equal(dusk_context_tree(ctx[LAYER], e, 8), 4);
   assert_entry(&e[0], ctx[A], "WithCancel", 0, 0);
-  assert_entry(&e[1], ctx[A2], "WithCancel", 1, 0);
-  assert_entry(&e[3], ctx[A11], "WithCancel", 2, 2);
+  assert_entry(&e[2], ctx[A11], "WithCancel", 2, 2);
+  assert_entry(&e[3], ctx[A2], "WithCancel", 1, 0);
   assert_int_equal(dusk_context_tree(ctx[WITHOUT], e, 8), 2);
   assert_entry(&e[0], ctx[WITHOUT], "WithoutCancel", 0, 0);
   assert_entry(&e[1], ctx[BELOW], "WithCancel", 1, 0);
@@ -290,7 +290,7 @@ static void the_tree_may_be_larger_than_the_room_for_it(void **state) {
   memset(e, 0x55, sizeof(e));
   assert_int_equal(dusk_context_tree(f->root, NULL, 0), 6);
   assert_int_equal(dusk_context_tree(f->root, e, 3), 6);
-  assert_entry(&e[2], ctx[A], "WithCancel", 1, 0);
+  assert_entry(&e[2], ctx[A1], "WithDeadline", 2, 0);
   dusk_context_entry_t untouched;
   memset(&untouched, 0x55, sizeof(untouched));
   assert_memory_equal(&e[3], &untouched, sizeof(untouched));

@@ -4,8 +4,10 @@
  * A text is the parent's with something before it or after it. What comes
  * before is put down from the front on and what comes after from the back on,
  * on one way from the context to its root, after a first one that told where
- * the back is: no recursion, no memory. The lock, held meanwhile, sees to it
- * that both find the same. */
+ * the back is: no recursion, no memory. No lock is held meanwhile, so a
+ * deadline may have changed between the two; then they don't meet, and it is
+ * done anew.
+ */
 #include "tree.h"
 
 #include <inttypes.h>
@@ -43,20 +45,39 @@ static void add_layer(dusk__text_t *text, const dusk__layer_t *layer) {
   dusk__text_add(text, ")");
 }
 
+/* What can change about a context that has a text. */
+typedef struct {
+  uint64_t now;
+  uint64_t deadline_ns;
+  bool is_own; /* and not the parent's */
+} moment_t;
+
+static moment_t look_at(dusk_context_t *ctx, uint64_t now) {
+  moment_t moment = {now, DUSK_OFF, false};
+  if (ctx->kind != DUSK__TIMED) return moment;
+  dusk__root_t *root = dusk__node_of(ctx)->root;
+  dusk__root_lock(root);
+  moment.deadline_ns = dusk_context_deadline(ctx);
+  moment.is_own = ctx->told_deadline;
+  dusk__root_unlock(root);
+  return moment;
+}
+
 /* One that has its deadline from above is no more than a with_cancel. */
-static void add_timed(dusk__text_t *text, dusk_context_t *ctx, uint64_t now) {
-  uint64_t deadline_ns = dusk_context_deadline(ctx);
+static void add_timed(dusk__text_t *text, const moment_t *moment) {
+  uint64_t deadline_ns = moment->deadline_ns;
   char piece[96];
   if (deadline_ns == DUSK_OFF) {
     dusk__text_add(text, ".WithDeadline(none)");
     return;
   }
-  if (!ctx->told_deadline) {
+  if (!moment->is_own) {
     dusk__text_add(text, ".WithCancel");
     return;
   }
-  bool has_passed = deadline_ns < now;
-  uint64_t left_ns = has_passed ? now - deadline_ns : deadline_ns - now;
+  bool has_passed = deadline_ns < moment->now;
+  uint64_t left_ns =
+      has_passed ? moment->now - deadline_ns : deadline_ns - moment->now;
   snprintf(piece, sizeof(piece),
            ".WithDeadline(%" PRIu64 ".%09us [%s%" PRIu64 ".%03us])",
            deadline_ns / 1000000000, (unsigned)(deadline_ns % 1000000000),
@@ -71,7 +92,7 @@ static const char *before_parents(const dusk_context_t *ctx) {
 }
 
 static void add_after_parents(dusk__text_t *text, dusk_context_t *ctx,
-                              uint64_t now) {
+                              const moment_t *moment) {
   switch (ctx->kind) {
   case DUSK__ROOT:
     dusk__text_add(text, "context.Background");
@@ -80,7 +101,7 @@ static void add_after_parents(dusk__text_t *text, dusk_context_t *ctx,
     dusk__text_add(text, ".WithCancel");
     break;
   case DUSK__TIMED:
-    add_timed(text, ctx, now);
+    add_timed(text, moment);
     break;
   case DUSK__HOOKED: {
     dusk__hooked_t *hooked = (dusk__hooked_t *)ctx;
@@ -96,39 +117,45 @@ static void add_after_parents(dusk__text_t *text, dusk_context_t *ctx,
   }
 }
 
-static size_t len_after_parents(dusk_context_t *ctx, uint64_t now) {
+static size_t len_after_parents(dusk_context_t *ctx, const moment_t *moment) {
   dusk__text_t none = {NULL, 0, 0};
-  add_after_parents(&none, ctx, now);
+  add_after_parents(&none, ctx, moment);
   return none.at;
 }
 
 static size_t len_of(dusk_context_t *ctx, uint64_t now) {
   size_t len = 0;
-  for (; ctx != NULL; ctx = ctx->parent)
-    len += strlen(before_parents(ctx)) + len_after_parents(ctx, now);
+  for (; ctx != NULL; ctx = ctx->parent) {
+    moment_t moment = look_at(ctx, now);
+    len += strlen(before_parents(ctx)) + len_after_parents(ctx, &moment);
+  }
   return len;
 }
 
-static void put_down(dusk_context_t *ctx, uint64_t now, size_t len, char *buf,
+/* False if it has another length by now. */
+static bool put_down(dusk_context_t *ctx, uint64_t now, size_t len, char *buf,
                      size_t room) {
   dusk__text_t front = {buf, room, 0};
   size_t back = len;
   for (; ctx != NULL; ctx = ctx->parent) {
+    moment_t moment = look_at(ctx, now);
+    size_t after = len_after_parents(ctx, &moment);
+    if (after > back) return false;
+    back -= after;
     dusk__text_add(&front, before_parents(ctx));
-    back -= len_after_parents(ctx, now);
     dusk__text_t piece = {buf, room, back};
-    if (back < room) add_after_parents(&piece, ctx, now);
+    if (back < room) add_after_parents(&piece, ctx, &moment);
   }
+  return back == front.at;
 }
 
 size_t dusk_context_text(dusk_context_t *ctx, char *buf, size_t size) {
-  dusk__root_t *root = dusk__node_of(ctx)->root;
   uint64_t now = uv_hrtime();
-  dusk__root_lock(root);
   size_t len = len_of(ctx, now);
-  if (size > 1) put_down(ctx, now, len, buf, size - 1);
-  dusk__root_unlock(root);
-  if (size > 0) buf[len < size ? len : size - 1] = '\0';
+  if (size == 0) return len;
+  while (!put_down(ctx, now, len, buf, size - 1))
+    len = len_of(ctx, now);
+  buf[len < size ? len : size - 1] = '\0';
   return len;
 }
 

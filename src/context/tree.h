@@ -86,8 +86,8 @@ struct dusk__bridge {
   bool is_changed;      /* under that root's lock */
 };
 
-/* What the maker of a hooked node knows of it. `add_after` is called under the
- * lock; `release` on the loop's thread. */
+/* What the maker of a hooked node knows of it. `add_after` adds the same at any
+ * time, on any thread; `release` is called on the loop's. */
 typedef struct {
   const char *kind;
   const char *before; /* its text before that of its parent, and after it */

@@ -122,10 +122,8 @@ static void a_long_chain_has_a_text(void *arg) {
   static const char rest[] = "s]).WithoutCancel.WithCancel";
   fixture_t *f = arg;
   dusk_context_t *last = make_mixed_chain(f->root);
-  char cut[sizeof(start)];
-  size_t len = dusk_context_text(last, cut, sizeof(cut));
+  size_t len = dusk_context_text(last, NULL, 0);
   assert_true(len > MILLION * 15);
-  assert_string_equal(cut, start);
   /* Room for a time left that has more digits by then. */
   char *text = malloc(len + MILLION);
   assert_non_null(text);

@@ -199,9 +199,8 @@ DUSK_EXTERN void *dusk_context_value(const dusk_context_t *ctx,
  *   signal.NotifyContext(PARENT, [interrupt terminated])
  *                              the signals as given; without a list, all
  * As snprintf: returns the length without the NUL; what fits is written, with a
- * NUL if `size` > 0; `buf` may be NULL if `size` is 0. Any thread. Takes the
- * tree's lock, and time by the length of the text.
- * Go: String of a context */
+ * NUL if `size` > 0; `buf` may be NULL if `size` is 0. Any thread. Allocates
+ * nothing. Go: String of a context */
 DUSK_EXTERN size_t dusk_context_text(dusk_context_t *ctx, char *buf,
                                      size_t size);
 

@@ -111,6 +111,9 @@ static void add_after_parents(dusk__text_t *text, dusk_context_t *ctx,
   case DUSK__WITHOUT:
     dusk__text_add(text, ".WithoutCancel");
     break;
+  case DUSK__BRIDGE:
+    dusk__text_add(text, ".WithRoot");
+    break;
   case DUSK__VALUE:
     add_layer(text, (dusk__layer_t *)ctx);
     break;
@@ -171,9 +174,18 @@ static const char *kind_of(const dusk__node_t *node) {
     return ((const dusk__hooked_t *)node)->hooks->kind;
   case DUSK__WITHOUT:
     return "WithoutCancel";
+  case DUSK__BRIDGE:
+  case DUSK__INLET:
+    return "WithRoot";
   default:
     return "WithCancel";
   }
+}
+
+/* The context that a node in a list of children is, or stands for. */
+static const dusk_context_t *context_of(const dusk__node_t *node) {
+  if (node->base.kind != DUSK__INLET) return &node->base;
+  return &dusk__container_of(node, dusk__bridge_t, inlet)->timed.node.base;
 }
 
 static unsigned count_waiters(const dusk__node_t *node) {
@@ -190,7 +202,7 @@ static unsigned count_waiters(const dusk__node_t *node) {
 static dusk_context_entry_t entry_of(const dusk__node_t *node, unsigned depth,
                                      uint64_t now) {
   return (dusk_context_entry_t){
-      .ctx = &node->base,
+      .ctx = context_of(node),
       .kind = kind_of(node),
       .depth = depth,
       .waiters = count_waiters(node),

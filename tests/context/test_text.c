@@ -298,6 +298,42 @@ static void the_tree_may_be_larger_than_the_room_for_it(void **state) {
     dusk_context_unref(ctx[i]);
 }
 
+static void a_context_of_two_trees_is_shown_in_both(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *root, *ctx, *same;
+  assert_int_equal(dusk_context_attach(&f->loop, &root), 0);
+  dusk_context_t *parent = with_cancel(f->root);
+  dusk_context_t *layer = with_value(parent, &user, NULL);
+  assert_int_equal(dusk_context_with_root(layer, root, &ctx), 0);
+  assert_int_equal(dusk_context_with_root(layer, f->root, &same), 0);
+  dusk_context_t *below = with_cancel(ctx);
+  call_t call;
+  call_after(ctx, &call, root);
+  assert_text(below, "context.Background.WithCancel.WithValue(user, <nil>)"
+                     ".WithRoot.WithCancel");
+  assert_text(same, "context.Background.WithCancel.WithValue(user, <nil>)"
+                    ".WithCancel");
+
+  dusk_context_entry_t e[4];
+  assert_int_equal(dusk_context_tree(f->root, e, 4), 4);
+  assert_entry(&e[2], same, "WithCancel", 2, 0);
+  assert_entry(&e[3], ctx, "WithRoot", 2, 0);
+  assert_int_equal(dusk_context_tree(root, e, 4), 3);
+  assert_entry(&e[1], ctx, "WithRoot", 1, 1);
+  assert_entry(&e[2], below, "WithCancel", 2, 0);
+
+  dusk_context_cancel(parent, NULL);
+  assert_int_equal(dusk_context_tree(f->root, e, 4), 1);
+  assert_int_equal(dusk_context_tree(root, e, 4), 1);
+  dusk_context_t *all[] = {below, same, ctx, layer, parent};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    dusk_context_unref(all[i]);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
+  run(&f->loop);
+}
+
 static void ages_are_told_in_debug_builds(void **state) {
   fixture_t *f = *state;
   dusk_context_entry_t e[2];
@@ -332,6 +368,7 @@ int main(void) {
       fixture_test(a_deadline_below_an_ended_parent_is_told),
       fixture_test(the_tree_is_what_would_end_with_it),
       fixture_test(the_tree_may_be_larger_than_the_room_for_it),
+      fixture_test(a_context_of_two_trees_is_shown_in_both),
       fixture_test(ages_are_told_in_debug_builds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

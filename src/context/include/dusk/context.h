@@ -196,6 +196,7 @@ DUSK_EXTERN void *dusk_context_value(const dusk_context_t *ctx,
  *                              left, negative once it has passed; "none" before
  *                              there is one; a context whose parent's deadline
  *                              is the earlier one is a .WithCancel
+ *   .WithRoot                  has its parent in another tree
  *   signal.NotifyContext(PARENT, [interrupt terminated])
  *                              the signals as given; without a list, all
  * As snprintf: returns the length without the NUL; what fits is written, with a
@@ -208,7 +209,8 @@ DUSK_EXTERN size_t dusk_context_text(dusk_context_t *ctx, char *buf,
 typedef struct dusk_context_entry {
   const dusk_context_t *ctx; /* tells which; may be gone, so don't use it */
   const char *kind;          /* "Background", "WithCancel", "WithDeadline",
-                                "WithoutCancel", "NotifyContext", ... */
+                                "WithoutCancel", "WithRoot",
+                                "NotifyContext", ... */
   unsigned depth;            /* 0: the context that was asked about */
   unsigned waiters;          /* registered and not yet due */
   uint64_t deadline_ns;      /* as dusk_context_deadline */
@@ -219,9 +221,11 @@ typedef struct dusk_context_entry {
  * context below it, a parent before its children and of those the newest first.
  * Left out is what is made by without_cancel, for it doesn't end with `ctx`,
  * and value contexts: one that is asked about answers for what it is a layer
- * of. Writes at most `capacity` entries and returns how many there are;
- * `entries` may be NULL if `capacity` is 0. One moment's picture: takes the
- * tree's lock, and time by what there is. Any thread. Beyond Go. */
+ * of. What is made by with_root is in the parent's list without its waiters and
+ * what hangs on it, for which it must be asked itself; it is in `root`'s, too.
+ * Writes at most `capacity` entries and returns how many there are; `entries`
+ * may be NULL if `capacity` is 0. One moment's picture: takes the tree's lock,
+ * and time by what there is. Any thread. Beyond Go. */
 DUSK_EXTERN size_t dusk_context_tree(dusk_context_t *ctx,
                                      dusk_context_entry_t *entries,
                                      size_t capacity);

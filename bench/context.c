@@ -52,7 +52,7 @@ typedef struct {
   size_t (*make)(world_t *world, unsigned number); /* or NULL */
 } op_t;
 
-static char keys[2]; /* by their addresses; [0] is the one that is asked for */
+static dusk_key_t keys[2]; /* [0] is the one that is asked for */
 static volatile uintptr_t sink;
 
 static void check(int err) {
@@ -80,7 +80,8 @@ static dusk_context_t *timeout_below(dusk_context_t *parent, uint64_t ms) {
   return ctx;
 }
 
-static dusk_context_t *value_below(dusk_context_t *parent, const void *key) {
+static dusk_context_t *value_below(dusk_context_t *parent,
+                                   const dusk_key_t *key) {
   dusk_context_t *ctx = NULL;
   check(dusk_context_with_value(parent, key, keys, &ctx));
   return ctx;

@@ -1,5 +1,6 @@
 /* Every allocation fails once: the caller is told, nothing leaks, nothing is
- * half done. Needs tests/support/alloc.h, and --wrap=uv_async_init. */
+ * half done. Needs tests/support/alloc.h, and --wrap for uv_async_init and
+ * uv_cond_init. */
 #include "fixture.h"
 #include "alloc.h"
 
@@ -15,6 +16,14 @@ static int async_err;
 
 int __wrap_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb) {
   return async_err != 0 ? async_err : __real_uv_async_init(loop, async, cb);
+}
+
+int __real_uv_cond_init(uv_cond_t *cond);
+int __wrap_uv_cond_init(uv_cond_t *cond);
+static int cond_err;
+
+int __wrap_uv_cond_init(uv_cond_t *cond) {
+  return cond_err != 0 ? cond_err : __real_uv_cond_init(cond);
 }
 
 typedef int (*call_fn)(dusk_context_t *parent, dusk_context_t **ret_ctx);
@@ -38,6 +47,12 @@ static int call_with_value(dusk_context_t *parent, dusk_context_t **ret_ctx) {
 static int call_without_cancel(dusk_context_t *parent,
                                dusk_context_t **ret_ctx) {
   return dusk_context_without_cancel(parent, ret_ctx);
+}
+
+static dusk_context_t *other_root;
+
+static int call_with_root(dusk_context_t *parent, dusk_context_t **ret_ctx) {
+  return dusk_context_with_root(parent, other_root, ret_ctx);
 }
 
 static int call_with_signals(dusk_context_t *parent, dusk_context_t **ret_ctx) {
@@ -91,6 +106,26 @@ static void deriving_tells_enomem(void **state) {
   assert_int_equal(fail_each(f, parent, call_without_cancel), 1);
   assert_live(parent);
   end(parent);
+}
+
+static void crossing_tells_enomem(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *parent = with_cancel(f->root);
+  assert_int_equal(dusk_context_attach(&f->loop, &other_root), 0);
+  assert_int_equal(fail_each(f, parent, call_with_root), 1);
+  assert_int_equal(entries(other_root), 0);
+  assert_int_equal(dusk_context_detach(other_root, NULL, NULL), 0);
+  end(parent);
+}
+
+static void waiting_tells_why_it_failed(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
+  cond_err = UV_ENOMEM;
+  assert_int_equal(dusk_context_wait(ctx, DUSK_OFF), UV_ENOMEM);
+  cond_err = 0;
+  assert_int_equal(entries(ctx), 0);
+  end(ctx);
 }
 
 static void with_signals_tells_enomem(void **state) {
@@ -179,6 +214,8 @@ static void ctx_164_nothing_stays_allocated(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(deriving_tells_enomem),
+      fixture_test(crossing_tells_enomem),
+      fixture_test(waiting_tells_why_it_failed),
       fixture_test(with_signals_tells_enomem),
       fixture_test(attach_tells_why_it_failed),
       fixture_test(notify_adds_all_or_nothing),

@@ -1,15 +1,16 @@
-# llhttp as the target dusk_llhttp, and in DUSK_LLHTTP_VERSION what it is. In
-# this order:
-#   1. an installed llhttp 9 or later, by its CMake package;
-#   2. the same by pkg-config;
-#   3. the C sources that Debian 12's package node-llhttp carries (8.1),
-#      compiled in strict mode into a library of our own. Strict mode changes
-#      the header too, so it is part of dusk_llhttp's interface.
+# dusk_find_llhttp(WAY...): llhttp as the target dusk_llhttp, and what it is in
+# DUSK_LLHTTP_VERSION; or no target, and DUSK_LLHTTP_MISSING says what to do. The
+# ways:
+#   package    an installed llhttp 9 or later, by its CMake package;
+#   pkgconfig  the same by pkg-config;
+#   sources    the C sources that Debian 12's package node-llhttp carries (8.1),
+#              compiled in strict mode into a library of our own. Strict mode
+#              changes the header too, so it is part of dusk_llhttp's interface.
+# Installed beside dusk's CMake package, which finds an llhttp in the first two
+# ways where dusk was built with one.
 include(${CMAKE_CURRENT_LIST_DIR}/header_version.cmake)
 set(DUSK_LLHTTP_MIN 9)
 set(DUSK_LLHTTP_SOURCES_MIN 8.1)
-set(DUSK_LLHTTP_PREFIX "" CACHE PATH
-  "Where share/llhttp and share/include/llhttp lie, beside /usr/local and /usr")
 
 function(dusk_llhttp_by_package)
   find_package(llhttp CONFIG QUIET)
@@ -19,7 +20,7 @@ function(dusk_llhttp_by_package)
     endif()
     dusk_target_version(${target} llhttp.h LLHTTP_VERSION version)
     if(version VERSION_GREATER_EQUAL DUSK_LLHTTP_MIN)
-      add_library(dusk_llhttp INTERFACE)
+      add_library(dusk_llhttp INTERFACE IMPORTED)
       target_link_libraries(dusk_llhttp INTERFACE ${target})
       set(DUSK_LLHTTP_VERSION ${version} PARENT_SCOPE)
       return()
@@ -34,50 +35,82 @@ function(dusk_llhttp_by_pkgconfig)
       libllhttp>=${DUSK_LLHTTP_MIN})
   endif()
   if(DUSK_PC_LLHTTP_FOUND)
-    add_library(dusk_llhttp INTERFACE)
+    add_library(dusk_llhttp INTERFACE IMPORTED)
     target_link_libraries(dusk_llhttp INTERFACE PkgConfig::DUSK_PC_LLHTTP)
     set(DUSK_LLHTTP_VERSION ${DUSK_PC_LLHTTP_VERSION} PARENT_SCOPE)
   endif()
 endfunction()
 
+# What becomes part of our library mustn't meet another llhttp in the program
+# that it is linked into: every function is renamed to dusk__..., by a header
+# that is included first.
+function(dusk_llhttp_rename ret_header)
+  foreach(file IN LISTS ARGN)
+    file(READ ${file} text)
+    string(REGEX MATCHALL "llhttp_[a-z0-9_]+\\(" calls "${text}")
+    list(APPEND names ${calls})
+  endforeach()
+  list(REMOVE_DUPLICATES names)
+  list(TRANSFORM names REPLACE "(.*)\\(" "#define \\1 dusk__\\1")
+  list(JOIN names "\n" text)
+  set(header ${PROJECT_BINARY_DIR}/deps/llhttp_names.h)
+  file(CONFIGURE OUTPUT ${header} CONTENT "${text}\n" @ONLY)
+  set(${ret_header} ${header} PARENT_SCOPE)
+endfunction()
+
+# The objects of dusk_llhttp_objects go into the libraries that are installed.
 function(dusk_llhttp_by_sources)
-  foreach(prefix IN ITEMS ${DUSK_LLHTTP_PREFIX} /usr/local /usr)
-    set(sources ${prefix}/share/llhttp)
+  set(DUSK_LLHTTP_PREFIX "" CACHE PATH
+    "Where share/llhttp and share/include/llhttp lie; else /usr/local or /usr")
+  set(prefixes /usr/local /usr)
+  if(DUSK_LLHTTP_PREFIX)
+    set(prefixes ${DUSK_LLHTTP_PREFIX})
+  endif()
+  foreach(prefix IN LISTS prefixes)
+    set(folder ${prefix}/share/llhttp)
     set(include ${prefix}/share/include/llhttp)
-    if(NOT EXISTS ${sources}/llhttp.c OR NOT EXISTS ${include}/llhttp.h)
+    set(header ${include}/llhttp.h)
+    if(NOT EXISTS ${folder}/llhttp.c OR NOT EXISTS ${header})
       continue()
     endif()
-    dusk_header_version(${include}/llhttp.h LLHTTP_VERSION version)
+    dusk_header_version(${header} LLHTTP_VERSION version)
     if(version VERSION_LESS DUSK_LLHTTP_SOURCES_MIN)
       continue()
     endif()
-    add_library(dusk_llhttp STATIC
-      ${sources}/llhttp.c ${sources}/api.c ${sources}/http.c)
-    set_target_properties(dusk_llhttp PROPERTIES
-      POSITION_INDEPENDENT_CODE "${BUILD_SHARED_LIBS}"
-      C_VISIBILITY_PRESET hidden)
-    target_include_directories(dusk_llhttp SYSTEM PUBLIC ${include})
-    target_compile_definitions(dusk_llhttp PUBLIC LLHTTP_STRICT_MODE=1)
-    dusk_sanitize(dusk_llhttp)
+    set(sources ${folder}/llhttp.c ${folder}/api.c ${folder}/http.c)
+    dusk_llhttp_rename(names ${header} ${sources})
+    add_library(dusk_llhttp STATIC ${sources})
+    add_library(dusk_llhttp_objects OBJECT EXCLUDE_FROM_ALL ${sources})
+    set_target_properties(dusk_llhttp_objects PROPERTIES
+      POSITION_INDEPENDENT_CODE ON
+      INTERPROCEDURAL_OPTIMIZATION OFF)
+    foreach(target dusk_llhttp dusk_llhttp_objects)
+      set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden)
+      target_include_directories(${target} SYSTEM PUBLIC ${include})
+      target_compile_definitions(${target} PUBLIC LLHTTP_STRICT_MODE=1)
+      target_compile_options(${target} PUBLIC "SHELL:-include ${names}")
+      dusk_sanitize(${target})
+    endforeach()
     set(DUSK_LLHTTP_VERSION "${version} (strict)" PARENT_SCOPE)
     return()
   endforeach()
 endfunction()
 
-foreach(way package pkgconfig sources)
-  if(NOT TARGET dusk_llhttp)
-    cmake_language(CALL dusk_llhttp_by_${way})
-  endif()
-endforeach()
-if(NOT TARGET dusk_llhttp)
-  message(FATAL_ERROR
-    "llhttp ${DUSK_LLHTTP_MIN} or later, or the C sources of "
-    "${DUSK_LLHTTP_SOURCES_MIN}, are needed, and neither was found. "
-    "Run deps/install, or install:\n"
-    "  Debian, Ubuntu  libllhttp-dev; before Debian 13: node-llhttp\n"
-    "  Fedora          llhttp-devel\n"
-    "  Alpine          llhttp-dev\n"
-    "  Homebrew        llhttp\n"
-    "or name the sources' prefix: -DDUSK_LLHTTP_PREFIX=DIR")
-endif()
-message(STATUS "llhttp ${DUSK_LLHTTP_VERSION}")
+set(DUSK_LLHTTP_MISSING
+  "llhttp ${DUSK_LLHTTP_MIN} or later, or the C sources of \
+${DUSK_LLHTTP_SOURCES_MIN}, are needed for HTTP, and neither was found. \
+Run deps/install, or install:
+  Debian, Ubuntu  libllhttp-dev; before Debian 13: node-llhttp
+  Fedora          llhttp-devel
+  Alpine          llhttp-dev
+  Homebrew        llhttp
+or name the sources' prefix: -DDUSK_LLHTTP_PREFIX=DIR
+or build the context module alone: -DDUSK_HTTP=OFF")
+
+macro(dusk_find_llhttp)
+  foreach(dusk_way IN ITEMS ${ARGN})
+    if(NOT TARGET dusk_llhttp)
+      cmake_language(CALL dusk_llhttp_by_${dusk_way})
+    endif()
+  endforeach()
+endmacro()

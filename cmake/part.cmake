@@ -1,6 +1,6 @@
-# A part's libraries. dusk::PART is dusk_PART: static, and compiled as this build
-# wants it. Beside it are two for others, which any compiler can link anywhere,
-# since they are position-independent and not optimised across files:
+# A part's libraries. dusk::PART is dusk_PART: static, and compiled as this
+# build wants it. Beside it are two for others, which any compiler can link
+# anywhere, since they are position-independent and not optimised across files:
 #   dusk_PART_shared   dusk::PART_shared, in this build and installed
 #   dusk_PART_archive  the static one, which is installed as dusk::PART
 if(DUSK_INSTALL)

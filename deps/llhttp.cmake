@@ -1,13 +1,13 @@
 # dusk_find_llhttp(WAY...): llhttp as the target dusk_llhttp, and what it is in
-# DUSK_LLHTTP_VERSION; or no target, and DUSK_LLHTTP_MISSING says what to do. The
-# ways:
+# DUSK_LLHTTP_VERSION; or no target, and DUSK_LLHTTP_MISSING says what to do.
+# The ways:
 #   package    an installed llhttp 9 or later, by its CMake package;
 #   pkgconfig  the same by pkg-config;
 #   sources    the C sources that Debian 12's package node-llhttp carries (8.1),
 #              compiled in strict mode into a library of our own. Strict mode
 #              changes the header too, so it is part of dusk_llhttp's interface.
-# Installed beside dusk's CMake package, which finds an llhttp in the first two
-# ways where dusk was built with one.
+# Installed beside dusk's CMake package where dusk was built with an installed
+# llhttp: by the first two ways the package finds that again.
 include(${CMAKE_CURRENT_LIST_DIR}/header_version.cmake)
 set(DUSK_LLHTTP_MIN 9)
 set(DUSK_LLHTTP_SOURCES_MIN 8.1)
@@ -45,6 +45,7 @@ endfunction()
 # that it is linked into: every function is renamed to dusk__..., by a header
 # that is included first.
 function(dusk_llhttp_rename ret_header)
+  set(names "")
   foreach(file IN LISTS ARGN)
     file(READ ${file} text)
     string(REGEX MATCHALL "llhttp_[a-z0-9_]+\\(" calls "${text}")

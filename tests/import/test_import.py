@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.environ["DUSK_SANITIZE"] != "",
                        reason="nobody installs a build with sanitizers"),
     pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler"),
+    pytest.mark.skipif(not shutil.which("readelf"), reason="reads ELF files"),
 ]
 
 
@@ -87,6 +88,12 @@ def build_consumer(build, part, way, *options, env=None, targets=TARGETS):
     for program in set(targets) & {"c", "cxx", "c_shared", "cxx_shared"}:
         assert run(build / program) == TELLS[part]
     return output
+
+
+def beside(folder):
+    """For programs whose shared libraries lie there."""
+    return {"LD_LIBRARY_PATH":
+            f"{folder}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
 
 
 def needed(program):
@@ -247,7 +254,7 @@ def test_pkg_config(prefix, static_prefix, tmp_path, part, kind, compiler):
                        *(["--static"] if kind == "static" else []))
     run(*compiler, CONSUMER / f"uses_{part}.c", "-xnone", *flags,
         "-o", program)
-    env = {"LD_LIBRARY_PATH": f"{where}/lib"} if kind == "shared" else None
+    env = beside(prefix / "lib") if kind == "shared" else None
     assert run(program, env=env) == TELLS[part]
 
 
@@ -308,7 +315,6 @@ def test_context_alone_and_elsewhere(without_llhttp, tmp_path):
     flags = run("pkg-config", "--cflags", "--libs", "dusk-context",
                 env=path).split()
     run("cc", CONSUMER / "uses_context.c", *flags, "-o", tmp_path / "program")
-    assert run(tmp_path / "program", env={"LD_LIBRARY_PATH": str(lib)}) == (
-        TELLS["context"])
+    assert run(tmp_path / "program", env=beside(lib)) == TELLS["context"]
     output = find_dusk(tmp_path, lib / "cmake", "REQUIRED COMPONENTS http", fails=True)
     assert "no component 'http' here; it has: context" in output

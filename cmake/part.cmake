@@ -17,8 +17,8 @@ function(dusk_add_twins part file)
   add_library(${archive} STATIC $<TARGET_OBJECTS:${shared}>)
   add_library(dusk::${part}_shared ALIAS ${shared})
 
-  get_target_property(definitions dusk_${part} COMPILE_DEFINITIONS)
-  target_compile_definitions(${shared} PRIVATE ${definitions})
+  target_compile_definitions(${shared} PRIVATE
+    $<TARGET_PROPERTY:dusk_${part},COMPILE_DEFINITIONS>)
   set_target_properties(${shared} PROPERTIES
     DEFINE_SYMBOL ""
     EXPORT_NAME ${part}_shared

@@ -15,7 +15,7 @@ function(dusk_install_package)
   endif()
   set(config ${PROJECT_BINARY_DIR}/dusk-config.cmake)
   set(version ${PROJECT_BINARY_DIR}/dusk-config-version.cmake)
-  configure_file(cmake/dusk-config.cmake.in ${config} @ONLY)
+  configure_file(src/package/dusk-config.cmake.in ${config} @ONLY)
   write_basic_package_version_file(${version} COMPATIBILITY SameMinorVersion)
   install(FILES ${config} ${version} ${files}
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/dusk)

@@ -70,7 +70,7 @@ function(dusk_install_part part file description requires requires_private)
     file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
     string(REGEX REPLACE "/$" "" prefix "\${pcfiledir}/${up}")
   endif()
-  configure_file(${PROJECT_SOURCE_DIR}/cmake/part.pc.in ${file}.pc @ONLY)
+  configure_file(${PROJECT_SOURCE_DIR}/src/package/part.pc.in ${file}.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${file}.pc
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()

@@ -5,7 +5,9 @@
  * else into the queue if there is room. The queue is under the lock of the
  * root's tree, since any thread may take from it; all else belongs to the
  * loop's thread. A stopped watch is closed and frees itself: one that was
- * started again could be called for what was caught before.
+ * started again could be called for what was caught before. A muted one, from
+ * which reset or ignore has taken the signal, is stopped in the loop's next
+ * turn, if not sooner.
  *
  * How a signal is taken from the process and given back: capture.c. */
 #include <dusk/signal.h>
@@ -20,7 +22,7 @@
 typedef struct dusk__watch watch_t;
 
 struct dusk__watch {
-  uv_signal_t handle;
+  dusk__capture_t capture;
   dusk_signals_t *signals; /* NULL once stopped */
   dusk__root_t *root;
   watch_t *next;
@@ -33,6 +35,7 @@ struct dusk_signals {
   dusk_signals_cb cb; /* of a receive that waits */
   void *arg;
   dusk_waiter_t ready; /* due while something is queued for that */
+  dusk_waiter_t muted; /* due while a muted watch is to be stopped */
   unsigned capacity;
   unsigned head; /* under the lock, with the next two */
   unsigned count;
@@ -110,6 +113,7 @@ static void post_ready(dusk_signals_t *signals) {
 int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
                          void *arg) {
   if (signals == NULL) return UV_EINVAL;
+  assert(dusk__root_on_loop(signals->root));
   if (cb == NULL)
     dusk_waiter_stop(&signals->ready);
   else if (signals->cb != NULL)
@@ -123,6 +127,7 @@ int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
 static void on_signal(uv_signal_t *handle, int signum) {
   watch_t *watch = (watch_t *)handle;
   dusk_signals_t *signals = watch->signals;
+  if (atomic_load(&watch->capture.is_muted)) return;
   watch->in_callback = true;
   if (signals->cb != NULL && is_empty(signals))
     hand_over(signals, signum);
@@ -142,12 +147,11 @@ static void on_closed(uv_handle_t *handle) {
 /* What the loop had not dispatched yet is queued. */
 static void stop_watch(watch_t *watch) {
   dusk_signals_t *signals = watch->signals;
-  int signum = watch->handle.signum;
-  unsigned caught = dusk__capture_stop(&watch->handle, watch->in_callback);
+  unsigned caught = dusk__capture_stop(&watch->capture, watch->in_callback);
   for (; caught > 0; caught--)
-    push(signals, signum);
+    push(signals, watch->capture.signum);
   watch->signals = NULL;
-  uv_close((uv_handle_t *)&watch->handle, on_closed);
+  uv_close((uv_handle_t *)&watch->capture.handle, on_closed);
 }
 
 /* Stops those in front of `end`. */
@@ -159,9 +163,32 @@ static void stop_watches(dusk_signals_t *signals, watch_t *end) {
   }
 }
 
+static void stop_muted(dusk_signals_t *signals) {
+  watch_t **link = &signals->watches;
+  while (*link != NULL) {
+    watch_t *watch = *link;
+    if (atomic_load(&watch->capture.is_muted)) {
+      *link = watch->next;
+      stop_watch(watch);
+    } else {
+      link = &watch->next;
+    }
+  }
+}
+
+static void on_muted_due(dusk_waiter_t *muted) {
+  stop_muted(dusk__container_of(muted, dusk_signals_t, muted));
+}
+
+static void on_muted(dusk__capture_t *capture) {
+  dusk_signals_t *signals = ((watch_t *)capture)->signals;
+  dusk_waiter_stop(&signals->muted);
+  dusk__waiter_post(&signals->muted, signals->root, on_muted_due);
+}
+
 static bool wants(dusk_signals_t *signals, int signum) {
   watch_t *watch = signals->watches;
-  while (watch != NULL && watch->handle.signum != signum)
+  while (watch != NULL && watch->capture.signum != signum)
     watch = watch->next;
   return watch != NULL;
 }
@@ -170,19 +197,21 @@ static int add_watch(dusk_signals_t *signals, int signum) {
   dusk__root_t *root = signals->root;
   watch_t *watch = malloc(sizeof(*watch));
   if (watch == NULL) return UV_ENOMEM;
-  int err = uv_signal_init(root->timer.loop, &watch->handle);
+  uv_signal_t *handle = &watch->capture.handle;
+  int err = uv_signal_init(root->timer.loop, handle);
   if (err != 0) {
     free(watch);
     return err;
   }
-  uv_unref((uv_handle_t *)&watch->handle);
+  uv_unref((uv_handle_t *)handle);
   dusk__root_handle_opened(root);
+  watch->capture.on_muted = on_muted;
   watch->signals = signals;
   watch->root = root;
   watch->in_callback = false;
-  err = dusk__capture_start(&watch->handle, on_signal, signum);
+  err = dusk__capture_start(&watch->capture, on_signal, signum);
   if (err != 0) {
-    uv_close((uv_handle_t *)&watch->handle, on_closed);
+    uv_close((uv_handle_t *)handle, on_closed);
     return err;
   }
   watch->next = signals->watches;
@@ -192,21 +221,29 @@ static int add_watch(dusk_signals_t *signals, int signum) {
 
 /* By these a program learns of its own faults, and of its profiler's time. */
 static bool is_in_all(int signum) {
-  return signum != SIGSEGV && signum != SIGBUS && signum != SIGFPE &&
-         signum != SIGILL && signum != SIGPROF;
+  return !dusk__capture_is_fault(signum) && signum != SIGPROF;
+}
+
+/* The i-th number of a list, or of all if `count` is 0; 0: not to be had. */
+static int listed(const int *signums, size_t count, size_t i) {
+  int signum = count > 0 ? signums[i] : (int)i;
+  if (!dusk__capture_possible(signum)) return 0;
+  return count > 0 || is_in_all(signum) ? signum : 0;
+}
+
+static size_t length(size_t count) {
+  return count > 0 ? count : 65;
 }
 
 int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                         size_t count) {
   if (signals == NULL || (signums == NULL && count > 0)) return UV_EINVAL;
   assert(dusk__root_on_loop(signals->root));
+  stop_muted(signals);
   watch_t *before = signals->watches;
-  size_t end = count > 0 ? count : 65;
-  for (size_t i = 0; i < end; i++) {
-    int signum = count > 0 ? signums[i] : (int)i;
-    if (!dusk__capture_possible(signum) || wants(signals, signum) ||
-        (count == 0 && !is_in_all(signum)))
-      continue;
+  for (size_t i = 0; i < length(count); i++) {
+    int signum = listed(signums, count, i);
+    if (signum == 0 || wants(signals, signum)) continue;
     int err = add_watch(signals, signum);
     if (err != 0 && err != UV_EINVAL) {
       stop_watches(signals, before);
@@ -224,8 +261,35 @@ void dusk_signals_stop(dusk_signals_t *signals) {
 
 void dusk_signals_free(dusk_signals_t *signals) {
   if (signals == NULL) return;
+  assert(dusk__root_on_loop(signals->root));
   stop_watches(signals, NULL);
   dusk_waiter_stop(&signals->ready);
+  dusk_waiter_stop(&signals->muted);
   atomic_fetch_sub(&signals->root->users, 1);
   free(signals);
+}
+
+/* -- The whole process ---------------------------------------------------- */
+
+int dusk_signals_reset(const int *signums, size_t count) {
+  if (signums == NULL && count > 0) return UV_EINVAL;
+  for (size_t i = 0; i < length(count); i++) {
+    /* All that anybody has, whether it is in "all" or not. */
+    int signum = count > 0 ? signums[i] : (int)i;
+    if (dusk__capture_possible(signum)) dusk__capture_mute(signum, false);
+  }
+  return 0;
+}
+
+int dusk_signals_ignore(const int *signums, size_t count) {
+  if (signums == NULL && count > 0) return UV_EINVAL;
+  for (size_t i = 0; i < length(count); i++) {
+    int signum = listed(signums, count, i);
+    if (signum != 0) dusk__capture_mute(signum, true);
+  }
+  return 0;
+}
+
+bool dusk_signal_ignored(int signum) {
+  return dusk__capture_possible(signum) && dusk__capture_ignored(signum);
 }

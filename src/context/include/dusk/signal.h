@@ -8,9 +8,15 @@
  * they are. When the last receiver that wants a signal is gone, the disposition
  * found before the first one is back, unless somebody else's uv_signal_t still
  * wants it. Several arrivals of one signal before the loop turns may merge into
- * one, as they do in the kernel.
+ * one, as they do in the kernel. A SIGSEGV, SIGBUS, SIGFPE or SIGILL that is
+ * the program's own fault is never received: it takes the effect it had before.
  *
- * Threads: if not said otherwise, a function belongs to the loop's thread. */
+ * The limit: libuv gives a signal back as SIG_DFL, and only then is a former
+ * SIG_IGN back; in that instant a signal that some other thread does not block
+ * takes its default effect.
+ *
+ * Threads: if not said otherwise, a function belongs to the loop's thread;
+ * debug builds assert it. */
 #ifndef DUSK_SIGNAL_H
 #define DUSK_SIGNAL_H
 
@@ -33,8 +39,9 @@ DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
  * `count` 0 is every signal that can be caught, but those by which a program's
  * own fault shows (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and SIGPROF. Numbers that
  * can't be caught (SIGKILL, SIGSTOP, out of range, kept by the system) are
- * passed over. On failure nothing was added.
- * Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives.
+ * passed over. A signal that was ignored no longer is. On failure nothing was
+ * added. Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives, UV_EBUSY if
+ * somebody has put another disposition over his own uv_signal_t.
  * Go: signal.Notify */
 DUSK_EXTERN int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                                     size_t count);
@@ -60,9 +67,32 @@ DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
  * does nothing. Go: signal.Stop */
 DUSK_EXTERN void dusk_signals_stop(dusk_signals_t *signals);
 
-/* Stops and releases the receiver, and what it has queued; no callback comes
- * after it. NULL is a no-op. */
+/* Stops and releases the receiver; no callback comes after it. What it has
+ * queued goes with it, as with a channel that is dropped, and what was caught
+ * and not yet dispatched too: who needs that calls dusk_signals_stop, and
+ * dusk_signals_next until it gives 0, before. NULL is a no-op. */
 DUSK_EXTERN void dusk_signals_free(dusk_signals_t *signals);
+
+/* Takes `count` signals, 0: all, from every receiver on every loop of the
+ * process, and gives them back as a stop does; a receiver may be notified anew.
+ * On return none reaches a receiver any more. One that is on its way is
+ * dropped; this does not wait for it, as a stop would. A uv_signal_t of
+ * somebody else's may miss the signal until the loops of those receivers have
+ * turned once. A signal that was ignored stays so. Numbers that can't be caught
+ * are passed over. Any thread. Errors: UV_EINVAL. Go: signal.Reset */
+DUSK_EXTERN int dusk_signals_reset(const int *signums, size_t count);
+
+/* The same, but then the process ignores them, until a notify: they are neither
+ * received, nor by somebody else's uv_signal_t, nor deadly, and what a program
+ * starts by fork and exec inherits that (uv_spawn sets all to the default).
+ * `count` 0: all that a notify would take, SIGCHLD among them, without which
+ * uv_spawn's children are not seen to exit. Any thread. Errors: UV_EINVAL.
+ * Go: signal.Ignore */
+DUSK_EXTERN int dusk_signals_ignore(const int *signums, size_t count);
+
+/* Whether the process ignores the signal now, whoever made it so; false for a
+ * number out of range. Any thread. Go: signal.Ignored */
+DUSK_EXTERN bool dusk_signal_ignored(int signum);
 
 /* The text of a signal, as Go prints it: "interrupt", "terminated", ...;
  * "signal N" for one without a name. Static but for the latter, which lives
@@ -73,9 +103,10 @@ DUSK_EXTERN const char *dusk_signal_text(int signum);
  * whose text is the signal's and " signal received" ("interrupt signal
  * received") and whose code is UV_ECANCELED. The signals stay captured, also
  * after the first and after the parent's end, until dusk_context_stop_signals
- * or the context's last unref. `count` 0: all, as above. The loop is that of
- * the parent's root; loop thread only. Errors: as dusk_signals_notify.
- * Go: signal.NotifyContext */
+ * or the context's last unref, unless they are reset or ignored: then none
+ * comes any more. `count` 0: all, as above. The loop is that of the parent's
+ * root; loop thread only. Errors: as dusk_signals_notify. Go:
+ * signal.NotifyContext */
 DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
                                           const int *signums, size_t count,
                                           dusk_context_t **ret_ctx);

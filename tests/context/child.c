@@ -141,6 +141,16 @@ void serve_turn(child_env_t *env) {
   turn(&env->loop);
 }
 
+void send_self(int signum) {
+  must(kill(getpid(), signum) == 0);
+}
+
+void (*disposition(int signum))(int) {
+  struct sigaction now;
+  must(sigaction(signum, NULL, &now) == 0);
+  return now.sa_handler;
+}
+
 dusk_signals_t *receiver(child_env_t *env, unsigned capacity,
                          const int *signums, size_t count) {
   dusk_signals_t *signals;

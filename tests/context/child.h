@@ -67,6 +67,10 @@ void serve(child_env_t *env);
 void serve_until(child_env_t *env, const int *flag);
 void serve_turn(child_env_t *env);
 
+/* Sends the child a signal; and what it does with one. */
+void send_self(int signum);
+void (*disposition(int signum))(int);
+
 /* A receiver of these signals (0 of them: all), and one that tells what it
  * gets as "NAME SIGNUM". */
 dusk_signals_t *receiver(child_env_t *env, unsigned capacity,

@@ -40,6 +40,7 @@ static void wants_all(child_env_t *env, void *arg) {
   serve(env);
 }
 
+/* SIG-005: they are included that nobody thinks of. */
 static void seed_026_no_list_means_all(void **state) {
   (void)state;
   static const int signums[] = {SIGHUP,  SIGUSR1, SIGWINCH, SIGTERM,
@@ -140,6 +141,7 @@ static void notifies_twice(child_env_t *env, void *arg) {
   serve(env);
 }
 
+/* SIG-006. */
 static void seed_030_each_notify_extends_the_set(void **state) {
   (void)state;
   child_t child = child_start(notifies_twice, NULL);
@@ -242,12 +244,14 @@ static void race_stop(race_t *race, int tries, int range) {
   print_message("received %d, died %d\n", received, died);
 }
 
+/* SIG-037. */
 static void seed_031_a_signal_against_stop_is_never_lost(void **state) {
   (void)state;
   race_t race = {.senders_delay = -1};
   race_stop(&race, 200, 200000);
 }
 
+/* SIG-036: the stop waits for the other thread's handler. */
 static void seed_031_nor_when_another_thread_catches_it(void **state) {
   (void)state;
   if (UNDER_TSAN) skip(); /* it holds signals back, and then loses them */
@@ -280,6 +284,7 @@ static void three_receivers(child_env_t *env, void *arg) {
   }
 }
 
+/* SIG-008, SIG-009: of the order nothing is said. */
 static void seed_032_each_receiver_gets_its_copy(void **state) {
   (void)state;
   child_t child = child_start(three_receivers, NULL);
@@ -305,6 +310,7 @@ static void waits_without_capacity(child_env_t *env, void *arg) {
   serve(env);
 }
 
+/* SIG-021. */
 static void seed_033_without_capacity_somebody_must_wait(void **state) {
   (void)state;
   child_t child = child_start(waits_without_capacity, NULL);

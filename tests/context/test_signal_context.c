@@ -26,13 +26,7 @@ static void stop(dusk_context_t *ctx) {
 }
 
 static bool is_default(int signum) {
-  struct sigaction now;
-  must(sigaction(signum, NULL, &now) == 0);
-  return now.sa_handler == SIG_DFL;
-}
-
-static void send_self(int signum) {
-  must(kill(getpid(), signum) == 0);
+  return disposition(signum) == SIG_DFL;
 }
 
 CHILD_TEST(sig_066_a_signal_ends_the_context) {
@@ -62,7 +56,7 @@ CHILD_TEST(sig_068_the_cause_names_the_signal) {
       {SIGTERM, "terminated signal received"},
       {SIGUSR1, "user defined signal 1 signal received"},
       {SIGVTALRM, "virtual timer expired signal received"},
-      {SIGPROF, "profiling timer expired signal received"},
+      {SIGPROF, "profiling timer expired signal received"}, /* SIG-015 */
   };
   for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
     dusk_context_t *ctx;
@@ -74,6 +68,7 @@ CHILD_TEST(sig_068_the_cause_names_the_signal) {
   }
 }
 
+/* SIG-080: of which only the first is looked at. */
 CHILD_TEST(sig_070_after_the_first_they_stay_captured) {
   (void)arg;
   dusk_context_t *ctx = with_signals(env->root);

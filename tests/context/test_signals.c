@@ -1,4 +1,4 @@
-/* Receivers of signals: registration, delivery, stop, dispositions. */
+/* Receivers of signals: registration, delivery, stop. */
 #include "fixture.h"
 #include "child.h"
 
@@ -7,16 +7,6 @@
 #include <unistd.h>
 
 static const int usr1 = SIGUSR1, usr2 = SIGUSR2, hup = SIGHUP;
-
-static void send_self(int signum) {
-  must(kill(getpid(), signum) == 0);
-}
-
-static void (*disposition(int signum))(int) {
-  struct sigaction now;
-  must(sigaction(signum, NULL, &now) == 0);
-  return now.sa_handler;
-}
 
 /* -- Registration --------------------------------------------------------- */
 
@@ -102,7 +92,8 @@ static void misuse_is_an_error(void **state) {
   assert_int_equal(dusk_signals_new(f->root, 1, NULL), UV_EINVAL);
   assert_int_equal(dusk_signals_new(f->root, UINT32_MAX, &signals), UV_EINVAL);
   assert_ptr_equal(signals, &signals);
-  assert_int_equal(dusk_signals_notify(NULL, &usr1, 1), UV_EINVAL); /* 010 */
+  assert_int_equal(dusk_signals_notify(NULL, &usr1, 1),
+                   UV_EINVAL); /* SIG-010 */
   assert_int_equal(dusk_signals_receive(NULL, NULL, NULL), UV_EINVAL);
   dusk_signals_free(NULL);
   assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
@@ -116,7 +107,10 @@ int __real_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
 int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
 int __real_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
 int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
+void __real_uv_sleep(unsigned ms);
+void __wrap_uv_sleep(unsigned ms);
 static atomic_int calls_to_go; /* the last of them fails; 0: none */
+static int sleeps;
 
 int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
   return --calls_to_go == 0 ? UV_EMFILE : __real_uv_signal_init(loop, handle);
@@ -125,6 +119,20 @@ int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
 int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum) {
   return --calls_to_go == 0 ? UV_EMFILE
                             : __real_uv_signal_start(handle, cb, signum);
+}
+
+/* What needs the lock that a stop takes. */
+void __wrap_uv_sleep(unsigned ms) {
+  sleeps++;
+  must(!dusk_signal_ignored(SIGUSR1));
+  __real_uv_sleep(ms);
+}
+
+CHILD_TEST(a_stop_that_waits_delays_nobody_else) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  dusk_signals_free(signals);
+  must(sleeps > 0);
 }
 
 CHILD_TEST(a_failed_notify_adds_nothing) {
@@ -180,7 +188,7 @@ CHILD_TEST(the_queue_is_a_ring) {
   dusk_signals_free(signals);
 }
 
-/* SIG-020. */
+/* SIG-020, SIG-025: what arrives is the number. */
 CHILD_TEST(sig_023_quick_arrivals_give_one_or_more) {
   (void)arg;
   dusk_signals_t *signals = receiver(env, 100, &usr1, 1);
@@ -235,6 +243,63 @@ CHILD_TEST(sig_029_a_flood_is_no_harm) {
   uv_thread_join(&thread);
   serve_turn(env);
   dusk_signals_free(keeper);
+}
+
+/* The clock is read in a tight loop, and no loop turns. */
+CHILD_TEST(sig_030_nor_while_the_clock_is_read) {
+  (void)arg;
+  atomic_bool done = false;
+  uv_thread_t thread;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(uv_thread_create(&thread, flood, &done) == 0);
+  uint64_t until = uv_hrtime() + 100 * MS;
+  while (uv_hrtime() < until)
+    continue;
+  done = true;
+  uv_thread_join(&thread);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == SIGUSR1);
+  dusk_signals_free(signals);
+}
+
+static void tells_usr1(child_env_t *env, void *arg) {
+  (void)arg;
+  tell_received(receiver(env, 1, &usr1, 1), "got");
+  tell("ready");
+  serve(env);
+}
+
+/* Paused by the system: there is no tracer to do it. */
+static void sig_031_a_paused_process_gets_them_later(void **state) {
+  (void)state;
+  child_t child = child_start(tells_usr1, NULL);
+  child_expect(&child, "ready");
+  for (int i = 0; i < 20; i++) {
+    child_signal(&child, SIGSTOP);
+    child_signal(&child, SIGUSR1);
+    child_signal(&child, SIGCONT);
+    child_expect(&child, "got 10");
+  }
+  child_signal(&child, SIGKILL);
+  child_expect_death(&child, SIGKILL);
+}
+
+/* They become pending in another order. */
+CHILD_TEST(sig_024_pending_ones_come_in_ascending_order) {
+  static const int order[] = {SIGTERM, SIGUSR2, SIGHUP, SIGWINCH, SIGUSR1};
+  static const int sorted[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH};
+  (void)arg;
+  sigset_t all, before;
+  dusk_signals_t *signals = receiver(env, 5, order, 5);
+  sigfillset(&all);
+  must(pthread_sigmask(SIG_BLOCK, &all, &before) == 0);
+  for (int i = 0; i < 5; i++)
+    send_self(order[i]);
+  must(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+  serve_turn(env);
+  for (int i = 0; i < 5; i++)
+    must(dusk_signals_next(signals) == sorted[i]);
+  dusk_signals_free(signals);
 }
 
 /* -- Receiving by callback ------------------------------------------------ */
@@ -296,6 +361,40 @@ CHILD_TEST(what_another_took_is_not_received) {
   dusk_signals_free(signals);
 }
 
+typedef struct {
+  dusk_signals_t *other;
+  log_t *log;
+} rival_t;
+
+/* Has the other one's callback told of what is queued, and takes that away. */
+static void on_rival(dusk_signals_t *signals, int signum, void *arg) {
+  rival_t *rival = arg;
+  (void)signals;
+  must(signum == SIGUSR2);
+  must(dusk_signals_receive(rival->other, on_log, rival->log) == 0);
+  must(dusk_signals_next(rival->other) == SIGUSR1);
+}
+
+/* The next one comes straight away, and before what was to tell of the first:
+ * the callback is called for it, and no more. */
+CHILD_TEST(a_callback_that_was_called_is_not_called_again) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  dusk_signals_t *rivals = receiver(env, 1, &usr2, 1);
+  rival_t rival = {signals, &log};
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_receive(rivals, on_rival, &rival) == 0);
+  send_self(SIGUSR2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(log.count == 1 && log.signums[0] == SIGUSR1);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(rivals);
+  dusk_signals_free(signals);
+}
+
 static void on_free(dusk_signals_t *signals, int signum, void *arg) {
   log_t *log = arg;
   log->signums[log->count++] = signum;
@@ -343,6 +442,19 @@ CHILD_TEST(sig_037_what_was_caught_is_queued_by_stop) {
   serve_turn(env);
   must(dusk_signals_next(signals) == 0);
   dusk_signals_free(signals);
+}
+
+/* As a dropped channel's: it neither arrives nor kills later. */
+CHILD_TEST(what_was_caught_goes_with_the_receiver) {
+  (void)arg;
+  log_t log = {.again = false};
+  dusk_signals_t *signals = receiver(env, 4, &usr1, 1);
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  send_self(SIGUSR1);
+  dusk_signals_free(signals);
+  serve_turn(env);
+  must(log.count == 0);
+  must(disposition(SIGUSR1) == SIG_DFL);
 }
 
 CHILD_TEST(sig_037_a_callback_that_waits_gets_it_after_the_stop) {
@@ -421,68 +533,6 @@ CHILD_TEST(sig_042_what_is_queued_stays_readable) {
   dusk_signals_stop(signals);
   must(dusk_signals_next(signals) == SIGUSR1);
   dusk_signals_free(signals);
-}
-
-static void dies(child_env_t *env, void *arg) {
-  int signum = *(int *)arg;
-  dusk_signals_t *signals = receiver(env, 1, &signum, 1);
-  dusk_signals_free(signals);
-  tell("stopped");
-  serve(env);
-}
-
-static void lives(child_env_t *env, void *arg) {
-  (void)arg;
-  tell("stopped");
-  serve(env);
-}
-
-/* SIG-044: before the first notify as well. */
-static void sig_043_then_signals_kill_again(void **state) {
-  (void)state;
-  static int deadly[] = {SIGHUP, SIGINT, SIGTERM};
-  for (int i = 0; i < 6; i++) {
-    child_t child = child_start(i < 3 ? dies : lives, &deadly[i % 3]);
-    child_expect(&child, "stopped");
-    child_signal(&child, deadly[i % 3]);
-    child_expect_death(&child, deadly[i % 3]);
-  }
-}
-
-static volatile sig_atomic_t handled;
-
-static void handler(int signum) {
-  handled = signum;
-}
-
-/* SIG-088, with its flags and mask. */
-CHILD_TEST(a_handler_found_before_comes_back) {
-  (void)arg;
-  struct sigaction mine = {.sa_handler = handler, .sa_flags = SA_NODEFER};
-  struct sigaction now;
-  sigaddset(&mine.sa_mask, SIGUSR2);
-  must(sigaction(SIGUSR1, &mine, NULL) == 0);
-  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
-  send_self(SIGUSR1);
-  serve_turn(env);
-  must(dusk_signals_next(signals) == SIGUSR1 && handled == 0);
-  dusk_signals_free(signals);
-  must(sigaction(SIGUSR1, NULL, &now) == 0);
-  must(now.sa_handler == handler && (now.sa_flags & SA_NODEFER) != 0);
-  must(sigismember(&now.sa_mask, SIGUSR2) == 1);
-  send_self(SIGUSR1);
-  must(handled == SIGUSR1);
-}
-
-CHILD_TEST(no_mask_is_changed) {
-  (void)arg;
-  sigset_t before, after;
-  must(sigprocmask(SIG_SETMASK, NULL, &before) == 0);
-  dusk_signals_t *signals = receiver(env, 1, NULL, 0);
-  dusk_signals_free(signals);
-  must(sigprocmask(SIG_SETMASK, NULL, &after) == 0);
-  for (int signum = 1; signum < 65; signum++)
-    must(sigismember(&before, signum) == sigismember(&after, signum));
 }
 
 /* -- Beside a uv_signal_t of the host ------------------------------------- */
@@ -586,27 +636,6 @@ CHILD_TEST(any_thread_may_take_from_the_queue) {
   dusk_signals_free(signals);
 }
 
-CHILD_TEST(a_forked_child_can_use_its_signals) {
-  (void)arg;
-  dusk_signals_t *before = receiver(env, 1, &usr1, 1);
-  pid_t pid = fork();
-  must(pid >= 0);
-  if (pid == 0) {
-    must(uv_loop_fork(&env->loop) == 0);
-    dusk_signals_t *signals = receiver(env, 1, &usr2, 1);
-    send_self(SIGUSR2);
-    serve_turn(env);
-    must(dusk_signals_next(signals) == SIGUSR2);
-    dusk_signals_free(signals);
-    dusk_signals_free(before);
-    must(disposition(SIGUSR1) == SIG_DFL);
-    _exit(0);
-  }
-  child_t child = {pid, dup(0)};
-  must(child_wait(&child, 10000) == 0);
-  dusk_signals_free(before);
-}
-
 static void sig_026_signals_have_gos_texts(void **state) {
   (void)state;
   static const struct {
@@ -614,7 +643,7 @@ static void sig_026_signals_have_gos_texts(void **state) {
     const char *text;
   } rows[] = {
       {SIGHUP, "hangup"},
-      {SIGINT, "interrupt"},
+      {SIGINT, "interrupt"}, /* SIG-097 */
       {SIGQUIT, "quit"},
       {SIGABRT, "aborted"},
       {SIGKILL, "killed"},
@@ -646,29 +675,31 @@ int main(void) {
       cmocka_unit_test(sig_013_an_ignored_signal_is_delivered),
       fixture_test(misuse_is_an_error),
       cmocka_unit_test(a_failed_notify_adds_nothing),
+      cmocka_unit_test(a_stop_that_waits_delays_nobody_else),
       cmocka_unit_test(sig_019_a_full_queue_keeps_what_it_has),
       cmocka_unit_test(the_queue_is_a_ring),
       cmocka_unit_test(sig_023_quick_arrivals_give_one_or_more),
       cmocka_unit_test(sig_026_signals_have_gos_texts),
       cmocka_unit_test(sig_028_sigcont_can_be_received),
       cmocka_unit_test(sig_029_a_flood_is_no_harm),
+      cmocka_unit_test(sig_030_nor_while_the_clock_is_read),
+      cmocka_unit_test(sig_031_a_paused_process_gets_them_later),
+      cmocka_unit_test(sig_024_pending_ones_come_in_ascending_order),
       cmocka_unit_test(a_callback_gets_queued_ones_first_and_once),
       cmocka_unit_test(what_another_took_is_not_received),
+      cmocka_unit_test(a_callback_that_was_called_is_not_called_again),
       cmocka_unit_test(a_callback_may_free_the_receiver),
       cmocka_unit_test(signals_do_not_keep_the_loop),
       cmocka_unit_test(sig_037_what_was_caught_is_queued_by_stop),
+      cmocka_unit_test(what_was_caught_goes_with_the_receiver),
       cmocka_unit_test(sig_037_a_callback_that_waits_gets_it_after_the_stop),
       cmocka_unit_test(a_stop_inside_the_callback_counts_it_once),
       cmocka_unit_test(sig_039_a_second_stop_does_nothing),
       cmocka_unit_test(sig_040_the_last_stop_restores),
       cmocka_unit_test(sig_042_what_is_queued_stays_readable),
-      cmocka_unit_test(sig_043_then_signals_kill_again),
-      cmocka_unit_test(a_handler_found_before_comes_back),
-      cmocka_unit_test(no_mask_is_changed),
       cmocka_unit_test(the_hosts_own_handles_live_beside),
       cmocka_unit_test(sig_048_loops_do_not_disturb_each_other),
       cmocka_unit_test(any_thread_may_take_from_the_queue),
-      cmocka_unit_test(a_forked_child_can_use_its_signals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,6 +173,30 @@ static void notify_adds_all_or_nothing(void **state) {
   assert_int_equal(alloc_live(), live);
 }
 
+static void reset_and_ignore_allocate_nothing(void **state) {
+  fixture_t *f = *state;
+  dusk_signals_t *signals;
+  assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
+  assert_int_equal(dusk_signals_notify(signals, signums, 3), 0);
+  size_t before = alloc_count();
+  assert_int_equal(dusk_signals_reset(signums, 1), 0);
+  assert_int_equal(dusk_signals_ignore(&signums[2], 1), 0);
+  assert_true(dusk_signal_ignored(SIGWINCH));
+  assert_int_equal(dusk_signals_reset(NULL, 0), 0);
+  assert_int_equal(alloc_count(), before);
+  assert_true(is_default(SIGUSR1) && is_default(SIGUSR2));
+
+  /* And libuv still has the old ones. */
+  alloc_fail_at(2);
+  assert_int_equal(dusk_signals_notify(signals, signums, 3), UV_ENOMEM);
+  alloc_fail_at(0);
+  assert_true(is_default(SIGUSR1) && is_default(SIGUSR2));
+  assert_true(dusk_signal_ignored(SIGWINCH));
+  dusk_signals_free(signals);
+  signal(SIGWINCH, SIG_DFL);
+  turn(&f->loop);
+}
+
 /* The rest can't fail, because it allocates nothing. */
 static void waiting_and_ending_allocate_nothing(void **state) {
   fixture_t *f = *state;
@@ -219,6 +243,7 @@ int main(void) {
       fixture_test(with_signals_tells_enomem),
       fixture_test(attach_tells_why_it_failed),
       fixture_test(notify_adds_all_or_nothing),
+      fixture_test(reset_and_ignore_allocate_nothing),
       fixture_test(waiting_and_ending_allocate_nothing),
       fixture_test(ctx_164_nothing_stays_allocated),
   };

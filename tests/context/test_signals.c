@@ -110,7 +110,7 @@ int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
 void __real_uv_sleep(unsigned ms);
 void __wrap_uv_sleep(unsigned ms);
 static atomic_int calls_to_go; /* the last of them fails; 0: none */
-static int sleeps;
+static atomic_int sleeps;
 
 int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
   return --calls_to_go == 0 ? UV_EMFILE : __real_uv_signal_init(loop, handle);
@@ -151,6 +151,17 @@ CHILD_TEST(a_failed_notify_adds_nothing) {
   }
   must(dusk_signals_notify(signals, two, 2) == 0);
   must(disposition(SIGUSR1) != SIG_DFL && disposition(SIGUSR2) != SIG_DFL);
+
+  /* While libuv still has handles that are muted. */
+  for (int i = 1; i <= 4; i++) {
+    dusk_signals_t *muted = receiver(env, 1, two, 2);
+    must(dusk_signals_reset(two, 2) == 0);
+    calls_to_go = i;
+    must(dusk_signals_notify(signals, two, 2) == UV_EMFILE);
+    must(disposition(SIGUSR1) == SIG_DFL && disposition(SIGUSR2) == SIG_DFL);
+    dusk_signals_free(muted);
+    must(disposition(SIGUSR1) == SIG_DFL && disposition(SIGUSR2) == SIG_DFL);
+  }
   dusk_signals_free(signals);
 }
 

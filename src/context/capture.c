@@ -195,20 +195,24 @@ int dusk__capture_start(dusk__capture_t *capture, uv_signal_cb cb, int signum) {
 
 /* -- Stop ----------------------------------------------------------------- */
 
-/* Stops the last live handle, or the last muted one while none is live, and
- * sets the disposition that was found before the first, or before this stop.
- * The signal is blocked on this thread meanwhile, or else it would be raised
- * here again and again. */
+/* Stops the last live handle, or a muted one while none is live, and sets the
+ * disposition that was found before the first, or before this stop. The signal
+ * is blocked on this thread meanwhile, or else it would be raised here again
+ * and again. */
 static void stop_last(uv_signal_t *handle, int signum, bool is_muted) {
   entry_t *entry = &table[signum];
-  struct sigaction now, wanted = entry->former;
+  struct sigaction found, now, wanted = entry->former;
   sigset_t set, before;
   sigemptyset(&set);
   sigaddset(&set, signum);
   pthread_sigmask(SIG_BLOCK, &set, &before);
 
   close_gate(entry);
-  if (is_muted) put_gate(signum, &wanted);
+  if (is_muted)
+    put_gate(signum, &found);
+  else
+    sigaction(signum, NULL, &found);
+  if (!is_gate(&found)) wanted = found; /* the program's, meanwhile */
   uv_signal_stop(handle);
   sigaction(signum, NULL, &now);
   if (is_gate(&now)) { /* libuv still has others */
@@ -243,7 +247,7 @@ unsigned dusk__capture_stop(dusk__capture_t *capture, bool in_callback) {
     entry->muted--;
   else
     unlink_live(entry, capture);
-  if (entry->live == NULL && (!is_muted || entry->muted == 0))
+  if (entry->live == NULL)
     stop_last(handle, capture->signum, is_muted);
   else
     uv_signal_stop(handle);
@@ -254,8 +258,7 @@ unsigned dusk__capture_stop(dusk__capture_t *capture, bool in_callback) {
 
 /* -- Taking away, from all ------------------------------------------------ */
 
-static bool mute_live(entry_t *entry) {
-  bool any = entry->live != NULL;
+static void mute_live(entry_t *entry) {
   while (entry->live != NULL) {
     dusk__capture_t *capture = entry->live;
     unlink_live(entry, capture);
@@ -263,7 +266,6 @@ static bool mute_live(entry_t *entry) {
     atomic_store(&capture->is_muted, true);
     capture->on_muted(capture);
   }
-  return any;
 }
 
 /* Here libuv's handler may show for the last time. */
@@ -278,15 +280,14 @@ static void set_ignored(int signum) {
 
 void dusk__capture_mute(int signum, bool ignore) {
   entry_t *entry = &table[signum];
-  struct sigaction now;
+  struct sigaction now = {.sa_handler = SIG_DFL};
   take_lock();
-  bool any = mute_live(entry);
-  if (ignore) {
+  mute_live(entry);
+  sigaction(signum, NULL, &now);
+  if (ignore)
     set_ignored(signum);
-  } else if (any) {
-    sigaction(signum, NULL, &now);
-    if (is_gate(&now)) sigaction(signum, &entry->former, NULL);
-  }
+  else if (is_gate(&now))
+    sigaction(signum, &entry->former, NULL);
   pthread_mutex_unlock(&lock);
 }
 

@@ -42,6 +42,7 @@ child_t child_start(child_fn fn, void *arg) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
+  alarm(60); /* whatever becomes of the test */
   live(fn, arg);
   abort();
 }

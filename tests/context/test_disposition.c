@@ -100,6 +100,21 @@ CHILD_TEST(a_forked_child_can_use_its_signals) {
   dusk_signals_free(before);
 }
 
+/* A part of the program that puts back, too late, what it had found. */
+CHILD_TEST(the_librarys_own_handler_is_nobodys_former_one) {
+  (void)arg;
+  struct sigaction found;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(sigaction(SIGUSR1, NULL, &found) == 0);
+  signal(SIGUSR1, handler);
+  dusk_signals_stop(signals);
+  must(disposition(SIGUSR1) == handler);
+  must(sigaction(SIGUSR1, &found, NULL) == 0);
+  must(dusk_signals_notify(signals, &usr1, 1) == 0);
+  dusk_signals_free(signals);
+  must(disposition(SIGUSR1) == SIG_DFL);
+}
+
 /* Found ignored is left ignored, whichever it is. */
 CHILD_TEST(sig_094_no_signal_is_taken_over) {
   static const int signums[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGPIPE};
@@ -165,14 +180,28 @@ static void faults_with_a_handler(child_env_t *env, void *arg) {
   faults(env, arg);
 }
 
+static void on_host(uv_signal_t *handle, int signum) {
+  (void)handle;
+  (void)signum;
+}
+
+static void faults_beside_a_host(child_env_t *env, void *arg) {
+  uv_signal_t host;
+  must(uv_signal_init(&env->loop, &host) == 0);
+  must(uv_signal_start(&host, on_host, SIGSEGV) == 0);
+  faults(env, arg);
+}
+
 static void sig_089_own_faults_are_not_received(void **state) {
   (void)state;
-  for (int i = 0; i < 2; i++) {
-    child_t child = child_start(i == 0 ? faults : faults_with_a_handler, NULL);
+  static const child_fn kinds[] = {faults, faults_beside_a_host,
+                                   faults_with_a_handler};
+  for (int i = 0; i < 3; i++) {
+    child_t child = child_start(kinds[i], NULL);
     child_expect(&child, "ready");
     child_signal(&child, SIGSEGV);
     child_expect(&child, "got it");
-    child_expect_death(&child, i == 0 ? SIGSEGV : 0);
+    child_expect_death(&child, i < 2 ? SIGSEGV : 0);
   }
 }
 
@@ -332,6 +361,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sig_043_then_signals_kill_again),
       cmocka_unit_test(a_handler_found_before_comes_back),
+      cmocka_unit_test(the_librarys_own_handler_is_nobodys_former_one),
       cmocka_unit_test(sig_094_no_signal_is_taken_over),
       cmocka_unit_test(no_mask_is_changed),
       cmocka_unit_test(sig_014_what_is_blocked_stays_blocked),

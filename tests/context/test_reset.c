@@ -121,6 +121,16 @@ CHILD_TEST(what_is_set_after_a_reset_stays) {
   }
 }
 
+CHILD_TEST(what_is_set_before_a_reset_stays) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  signal(SIGUSR1, handler);
+  reset(SIGUSR1);
+  must(disposition(SIGUSR1) == handler);
+  dusk_signals_free(signals);
+  must(disposition(SIGUSR1) == handler);
+}
+
 CHILD_TEST(sig_055_reset_does_not_undo_ignore) {
   (void)arg;
   dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
@@ -181,6 +191,29 @@ CHILD_TEST(a_callback_may_reset_its_own_signal) {
   }
   dusk_signals_free(signals);
   must(disposition(SIGUSR1) == SIG_DFL);
+}
+
+static void on_reset_other(dusk_signals_t *signals, int signum, void *arg) {
+  (void)signals;
+  must(signum == SIGUSR2);
+  must(dusk_signals_reset(arg, 1) == 0);
+}
+
+/* It comes in the same turn, straight after. */
+CHILD_TEST(a_callback_may_reset_what_is_dispatched_next) {
+  static const int usr2 = SIGUSR2;
+  int reset_it = SIGUSR1;
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  dusk_signals_t *other = receiver(env, 1, &usr2, 1);
+  must(dusk_signals_receive(other, on_reset_other, &reset_it) == 0);
+  send_self(SIGUSR2);
+  send_self(SIGUSR1);
+  serve_turn(env);
+  must(disposition(SIGUSR1) == SIG_DFL);
+  must(dusk_signals_next(signals) == 0); /* SIG-056 */
+  dusk_signals_free(signals);
+  dusk_signals_free(other);
 }
 
 static void count_signal(uv_handle_t *handle, void *arg) {
@@ -541,10 +574,12 @@ int main(int argc, char **argv) {
       cmocka_unit_test(sig_050_the_former_disposition_is_back),
       cmocka_unit_test(sig_051_no_list_means_all),
       cmocka_unit_test(what_is_set_after_a_reset_stays),
+      cmocka_unit_test(what_is_set_before_a_reset_stays),
       cmocka_unit_test(sig_055_reset_does_not_undo_ignore),
       cmocka_unit_test(sig_056_what_is_under_way_is_dropped),
       cmocka_unit_test(what_is_queued_stays_readable),
       cmocka_unit_test(a_callback_may_reset_its_own_signal),
+      cmocka_unit_test(a_callback_may_reset_what_is_dispatched_next),
       cmocka_unit_test(a_loop_lets_go_of_what_another_thread_resets),
       cmocka_unit_test(a_newer_capture_is_not_disturbed),
       cmocka_unit_test(sig_057_neither_delivered_nor_deadly),

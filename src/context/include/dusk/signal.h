@@ -6,10 +6,11 @@
  *
  * The library touches no signal that it was not asked for, and leaves masks as
  * they are. When the last receiver that wants a signal is gone, the disposition
- * found before the first one is back, unless somebody else's uv_signal_t still
- * wants it. Several arrivals of one signal before the loop turns may merge into
- * one, as they do in the kernel. A SIGSEGV, SIGBUS, SIGFPE or SIGILL that is
- * the program's own fault is never received: it takes the effect it had before.
+ * found before the first one is back, unless the program has set another one
+ * meanwhile or somebody else's uv_signal_t still wants it. Several arrivals of
+ * one signal before the loop turns may merge into one, as they do in the
+ * kernel. A SIGSEGV, SIGBUS, SIGFPE or SIGILL that is the program's own fault
+ * is never received: it takes the effect it had before.
  *
  * The limit: libuv gives a signal back as SIG_DFL, and only then is a former
  * SIG_IGN back; in that instant a signal that some other thread does not block
@@ -105,8 +106,8 @@ DUSK_EXTERN const char *dusk_signal_text(int signum);
  * after the first and after the parent's end, until dusk_context_stop_signals
  * or the context's last unref, unless they are reset or ignored: then none
  * comes any more. `count` 0: all, as above. The loop is that of the parent's
- * root; loop thread only. Errors: as dusk_signals_notify. Go:
- * signal.NotifyContext */
+ * root; loop thread only. Errors: as dusk_signals_notify.
+ * Go: signal.NotifyContext */
 DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
                                           const int *signums, size_t count,
                                           dusk_context_t **ret_ctx);

@@ -40,7 +40,7 @@ CHILD_TEST(sig_066_a_signal_ends_the_context) {
   send_self(SIGINT);
   serve_turn(env);
   must(call.calls == 1);
-  must(is_cause(ctx, "interrupt signal received")); /* SIG-067, 068, 069 */
+  must(is_cause(ctx, "interrupt signal received")); /* SIG-067, SIG-069 */
   must(dusk_context_cause(child) == dusk_context_cause(ctx));
   stop(ctx);
   must(is_cause(child, "interrupt signal received")); /* held by the child */

@@ -27,7 +27,7 @@ int fixture_close(void **state) {
   assert_int_equal(dusk_context_detach(root, on_detached, &detached), 0);
   run(&f->loop);
   assert_true(detached);
-  assert_int_equal(uv_loop_close(&f->loop), 0);
+  assert_int_equal(uv_loop_close(&f->loop), 0); /* DUSK-022 */
   free(f);
   return 0;
 }

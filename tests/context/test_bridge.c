@@ -36,6 +36,7 @@ static void detach(fixture_t *f, dusk_context_t *root) {
 
 /* -- One after another ---------------------------------------------------- */
 
+/* DUSK-031 */
 static void the_parents_end_crosses(void **state) {
   fixture_t *f = *state;
   dusk_context_t *other = attach(f);
@@ -147,7 +148,8 @@ static void misuse_is_an_error(void **state) {
   assert_null(ctx);
 }
 
-/* The tree below has the deadline itself: nobody turns the parent's loop. */
+/* DUSK-031. The tree below has the deadline itself: nobody turns the parent's
+ * loop. */
 static void its_own_loop_serves_the_deadline(void **state) {
   fixture_t *f = *state;
   uv_loop_t loop;
@@ -196,7 +198,8 @@ static void a_deadline_brought_forward_crosses(void **state) {
   detach(f, other);
 }
 
-/* Forth and back between two trees; no order of locks would allow it. */
+/* CTX-151. Forth and back between two trees; no order of locks would allow it.
+ */
 static void a_long_way_between_two_trees(void **state) {
   enum { DEPTH = 100000 };
   fixture_t *f = *state;
@@ -287,6 +290,7 @@ static void ctx_016_simultaneous_cancels_are_synchronous(void **state) {
   close_trees(f, &chain);
 }
 
+/* DUSK-011 */
 static void simultaneous_releases(void **state) {
   fixture_t *f = *state;
   chain_t chain;

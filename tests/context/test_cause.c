@@ -95,7 +95,7 @@ static void ctx_081_a_parents_cancel_beats_the_timeout(void **state) {
   dusk_context_t *parent = with_cancel(f->root);
   dusk_context_t *ctx = with_timeout(parent, 3600000, &T);
   dusk_context_cancel(parent, &P);
-  assert_ended(ctx, UV_ECANCELED, &P);
+  assert_ended(ctx, UV_ECANCELED, &P); /* CTX-032 */
   dusk_context_unref(ctx);
   dusk_context_unref(parent);
 }
@@ -298,7 +298,7 @@ static void ctx_099_a_deadline_below_is_not_limited(void **state) {
   dusk_context_unref(parent);
 }
 
-/* Otherwise nobody would ever tell its waiters. */
+/* DUSK-008, DUSK-009. Otherwise nobody would ever tell its waiters. */
 static void without_cancel_its_last_release_ends_it(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_cancel(f->root);
@@ -323,7 +323,7 @@ static void errors_have_texts(void **state) {
   assert_string_equal(dusk_strerror(UV_ENOMEM), uv_strerror(UV_ENOMEM));
   assert_string_equal(dusk_strerror(UV_EOF), uv_strerror(UV_EOF));
   assert_string_equal(dusk_strerror(DUSK_ESERVERCLOSED), "http: Server closed");
-  assert_string_equal(dusk_strerror(-99999), "unknown error");
+  assert_string_equal(dusk_strerror(-99999), "unknown error"); /* DUSK-041 */
 }
 
 int main(void) {

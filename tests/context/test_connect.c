@@ -196,6 +196,7 @@ static int open_all(void **state) {
 
 /* -- Connecting ----------------------------------------------------------- */
 
+/* DUSK-061, DUSK-065 */
 static void a_numeric_address_needs_no_pool(void **state) {
   fixture_t *f = *state;
   listener_t listener;
@@ -237,6 +238,7 @@ static void a_numeric_ipv6_address_too(void **state) {
   close(listener.fd);
 }
 
+/* DUSK-061 */
 static void a_name_is_resolved(void **state) {
   fixture_t *f = *state;
   listener_t listener;
@@ -248,6 +250,7 @@ static void a_name_is_resolved(void **state) {
   close(listener.fd);
 }
 
+/* DUSK-063 */
 static void the_second_address_is_tried(void **state) {
   fixture_t *f = *state;
   const char *names[] = {"six.test", "two.test"};
@@ -276,6 +279,7 @@ static void refused_is_told(void **state) {
   close(listener.fd);
 }
 
+/* DUSK-061 */
 static void the_first_addresss_error_is_told(void **state) {
   fixture_t *f = *state;
   caller_t caller;
@@ -328,6 +332,7 @@ static void silent_close(silent_t *silent) {
   close(silent->listener.fd);
 }
 
+/* DUSK-062 */
 static void the_deadline_ends_an_unanswered_one(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 20, NULL);
@@ -342,6 +347,7 @@ static void the_deadline_ends_an_unanswered_one(void **state) {
   silent_close(&silent);
 }
 
+/* DUSK-062 */
 static void a_cancel_ends_an_unanswered_one(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -361,6 +367,7 @@ static void a_cancel_ends_an_unanswered_one(void **state) {
   silent_close(&silent);
 }
 
+/* DUSK-064 */
 static void under_an_ended_context_nothing_is_tried(void **state) {
   fixture_t *f = *state;
   const char *hosts[] = {"127.0.0.1", "two.test"};
@@ -435,6 +442,7 @@ static void assert_share(int n, uint64_t ms) {
   assert_in_range(share_ms(n), ms - 500, ms + 1);
 }
 
+/* DUSK-063 */
 static void each_address_gets_its_share(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, LONG_MS, NULL);
@@ -555,6 +563,7 @@ static bool fail_nth(fixture_t *f, const char *host, listener_t *listener,
   return failed;
 }
 
+/* DUSK-038 */
 static void each_allocation_may_fail(void **state) {
   listener_t listener;
   size_t n = 1;

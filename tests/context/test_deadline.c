@@ -51,7 +51,7 @@ static void ctx_041_a_context_ends_at_its_deadline(void **state) {
   stamp_after(ctx, &stamp, f->root);
   run(&f->loop);
   assert_int_equal(stamp.called, 1);
-  assert_int_equal(stamp.err, UV_ETIMEDOUT);
+  assert_int_equal(stamp.err, UV_ETIMEDOUT); /* CTX-044 */
   assert_ended(ctx, UV_ETIMEDOUT, &dusk_deadline_exceeded);
   assert_string_equal(dusk_strerror(stamp.err), /* CTX-043 */
                       "context deadline exceeded");
@@ -252,6 +252,7 @@ static void ctx_031_a_child_takes_its_parents_reason(void **state) {
   dusk_context_unref(parent);
 }
 
+/* DUSK-005 */
 static void who_asks_finds_a_passed_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *top = with_timeout(f->root, 1, &mine);
@@ -271,6 +272,7 @@ static void who_asks_finds_a_passed_deadline(void **state) {
   dusk_context_unref(top);
 }
 
+/* DUSK-006 */
 static void deriving_finds_a_passed_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *top = with_timeout(f->root, 1, &parents);
@@ -281,6 +283,7 @@ static void deriving_finds_a_passed_deadline(void **state) {
   dusk_context_unref(top);
 }
 
+/* DUSK-006 */
 static void a_cancel_finds_a_passed_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 1, &mine);
@@ -294,6 +297,7 @@ static void a_cancel_finds_a_passed_deadline(void **state) {
 
 /* -- bring_forward -------------------------------------------------------- */
 
+/* DUSK-001 */
 static void brought_forward_it_ends_earlier(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 3600000, &mine);
@@ -309,6 +313,7 @@ static void brought_forward_it_ends_earlier(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-002 */
 static void bringing_forward_only_brings_forward(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 1000000, NULL);
@@ -332,6 +337,7 @@ static void bringing_forward_only_brings_forward(void **state) {
   end(plain);
 }
 
+/* DUSK-003 */
 static void brought_into_the_past_it_ends_at_once(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_deadline(f->root, DUSK_OFF, &mine);
@@ -344,7 +350,8 @@ static void brought_into_the_past_it_ends_at_once(void **state) {
   dusk_context_unref(ctx);
 }
 
-/* A tree in which some tell the new deadline and some an earlier one. */
+/* DUSK-004, in a tree in which some tell the new deadline and some an earlier
+ * one. */
 static void all_below_tell_what_was_brought_forward(void **state) {
   fixture_t *f = *state;
   uint64_t now = uv_hrtime();
@@ -381,6 +388,7 @@ static void all_below_tell_what_was_brought_forward(void **state) {
 
 /* -- What deadlines do to the loop ---------------------------------------- */
 
+/* DUSK-025 */
 static void only_a_waiter_with_a_deadline_keeps_the_loop(void **state) {
   fixture_t *f = *state;
   dusk_context_t *timed = with_timeout(f->root, 3600000, NULL);
@@ -409,6 +417,7 @@ static void only_a_waiter_with_a_deadline_keeps_the_loop(void **state) {
   end(timed);
 }
 
+/* DUSK-007 */
 static void the_nearest_deadline_may_come_and_go(void **state) {
   fixture_t *f = *state;
   dusk_context_t *far = with_timeout(f->root, 3600000, NULL);

@@ -79,6 +79,7 @@ CHILD_TEST(no_mask_is_changed) {
     must(sigismember(&before, signum) == sigismember(&after, signum));
 }
 
+/* DUSK-032 */
 CHILD_TEST(a_forked_child_can_use_its_signals) {
   (void)arg;
   dusk_signals_t *before = receiver(env, 1, &usr1, 1);

@@ -82,7 +82,7 @@ static size_t fail_each(fixture_t *f, dusk_context_t *parent, call_fn call) {
     alloc_fail_at(0);
     if (failed) {
       assert_int_equal(err, UV_ENOMEM);
-      assert_ptr_equal(ctx, f->root);
+      assert_ptr_equal(ctx, f->root); /* DUSK-040 */
       assert_int_equal(entries(parent), before);
     } else {
       assert_int_equal(err, 0);
@@ -96,6 +96,7 @@ static size_t fail_each(fixture_t *f, dusk_context_t *parent, call_fn call) {
   }
 }
 
+/* DUSK-038 */
 static void deriving_tells_enomem(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_cancel(f->root);
@@ -108,6 +109,7 @@ static void deriving_tells_enomem(void **state) {
   end(parent);
 }
 
+/* DUSK-038 */
 static void crossing_tells_enomem(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_cancel(f->root);
@@ -118,6 +120,7 @@ static void crossing_tells_enomem(void **state) {
   end(parent);
 }
 
+/* DUSK-038 */
 static void waiting_tells_why_it_failed(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
@@ -128,12 +131,14 @@ static void waiting_tells_why_it_failed(void **state) {
   end(ctx);
 }
 
+/* DUSK-038 */
 static void with_signals_tells_enomem(void **state) {
   fixture_t *f = *state;
   assert_int_equal(fail_each(f, f->root, call_with_signals), 2 + 3);
   assert_true(fail_each(f, f->root, call_with_all_signals) > 2 + 50);
 }
 
+/* DUSK-038 */
 static void attach_tells_why_it_failed(void **state) {
   fixture_t *f = *state;
   size_t live = alloc_live();
@@ -152,7 +157,7 @@ static void attach_tells_why_it_failed(void **state) {
   assert_int_equal(alloc_live(), live);
 }
 
-/* What was notified before stays, what failed is not there. */
+/* DUSK-042: what was notified before stays, what failed is not there. */
 static void notify_adds_all_or_nothing(void **state) {
   fixture_t *f = *state;
   size_t live = alloc_live();
@@ -173,6 +178,7 @@ static void notify_adds_all_or_nothing(void **state) {
   assert_int_equal(alloc_live(), live);
 }
 
+/* DUSK-039 */
 static void reset_and_ignore_allocate_nothing(void **state) {
   fixture_t *f = *state;
   dusk_signals_t *signals;
@@ -197,7 +203,7 @@ static void reset_and_ignore_allocate_nothing(void **state) {
   turn(&f->loop);
 }
 
-/* The rest can't fail, because it allocates nothing. */
+/* DUSK-039. The rest can't fail, because it allocates nothing. */
 static void waiting_and_ending_allocate_nothing(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_timeout(f->root, 60000, NULL);

@@ -72,6 +72,7 @@ static int close_test(void **state) {
   return fixture_close(state);
 }
 
+/* DUSK-059, DUSK-065 */
 static void names_have_addresses(void **state) {
   fixture_t *f = *state;
   const char *names[] = {"127.0.0.1", "localhost", "three.test"};
@@ -87,6 +88,7 @@ static void names_have_addresses(void **state) {
   }
 }
 
+/* DUSK-059 */
 static void a_name_without_address_says_so(void **state) {
   fixture_t *f = *state;
   answer_t answer;
@@ -95,6 +97,7 @@ static void a_name_without_address_says_so(void **state) {
   assert_failed(&answer, UV_EAI_NONAME);
 }
 
+/* DUSK-060 */
 static void a_queued_one_ends_with_its_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *cancelled = with_cancel(f->root);
@@ -117,8 +120,8 @@ static void a_queued_one_ends_with_its_context(void **state) {
   dusk_context_unref(timed);
 }
 
-/* At once; what the pool still works on is not the caller's, and its late
- * result is freed. */
+/* DUSK-060. At once; what the pool still works on is not the caller's, and its
+ * late result is freed. */
 static void a_running_one_ends_with_its_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -140,6 +143,7 @@ static void a_running_one_ends_with_its_context(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-060 */
 static void a_running_one_ends_at_the_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
@@ -154,6 +158,7 @@ static void a_running_one_ends_at_the_deadline(void **state) {
   run(&f->loop);
 }
 
+/* DUSK-064 */
 static void under_an_ended_context_nobody_is_asked(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);

@@ -13,6 +13,7 @@ static void on_stop(dusk_waiter_t *waiter) {
   uv_stop(stopped);
 }
 
+/* DUSK-030 */
 static void contexts_live_on_while_the_loop_stands_still(void **state) {
   fixture_t *f = *state;
   call_t first = {0}, second = {0};
@@ -50,6 +51,7 @@ static int go_on(fixture_t *f, dusk_context_t *ctx, dusk_context_t *signalled,
   return 0;
 }
 
+/* DUSK-032 */
 static void a_forked_child_goes_on(void **state) {
   fixture_t *f = *state;
   call_t call = {0}, caught = {0};

@@ -429,8 +429,8 @@ static void host_expect(child_env_t *env, uv_signal_t *host) {
   must(disposition(SIGUSR1) == SIG_DFL);
 }
 
-/* It comes before the receiver, after it, or between reset and turn; and may
- * be gone before the turn. */
+/* DUSK-047. It comes before the receiver, after it, or between reset and turn;
+ * and may be gone before the turn. */
 CHILD_TEST(reset_leaves_the_hosts_own_handle) {
   (void)arg;
   for (int order = 0; order < 6; order++) {
@@ -454,7 +454,8 @@ CHILD_TEST(reset_leaves_the_hosts_own_handle) {
   }
 }
 
-/* Also if dusk sees libuv's handler for the first time when it replaces it. */
+/* DUSK-047. Also if dusk sees libuv's handler for the first time when it
+ * replaces it. */
 CHILD_TEST(ignore_beats_the_hosts_own_handle_until_a_notify) {
   (void)arg;
   for (int i = 0; i < 2; i++) {

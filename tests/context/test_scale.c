@@ -22,6 +22,7 @@ static dusk_context_t *make_chain(dusk_context_t *root, dusk_context_t **top) {
   return ctx;
 }
 
+/* DUSK-033 */
 static void a_long_chain_is_cancelled_and_released(void *arg) {
   fixture_t *f = arg;
   dusk_context_t *top;
@@ -32,6 +33,7 @@ static void a_long_chain_is_cancelled_and_released(void *arg) {
   dusk_context_unref(last);
 }
 
+/* DUSK-033 */
 static void a_long_live_chain_is_released(void *arg) {
   fixture_t *f = arg;
   dusk_context_t *top;
@@ -41,6 +43,7 @@ static void a_long_live_chain_is_released(void *arg) {
   end(top);
 }
 
+/* DUSK-034 */
 static void many_children_are_cancelled_with_their_parent(void *arg) {
   fixture_t *f = arg;
   dusk_context_t **children = malloc(MILLION * sizeof(children[0]));
@@ -56,6 +59,7 @@ static void many_children_are_cancelled_with_their_parent(void *arg) {
   free(children);
 }
 
+/* DUSK-034 */
 static void many_children_leave_in_any_order(void *arg) {
   fixture_t *f = arg;
   dusk_context_t **children = malloc(MILLION * sizeof(children[0]));
@@ -69,6 +73,7 @@ static void many_children_leave_in_any_order(void *arg) {
   free(children);
 }
 
+/* DUSK-035 */
 static void many_deadlines_are_brought_forward_and_end(void *arg) {
   fixture_t *f = arg;
   dusk_context_t **children = malloc(MILLION * sizeof(children[0]));

@@ -29,6 +29,7 @@ static bool is_default(int signum) {
   return disposition(signum) == SIG_DFL;
 }
 
+/* SIG-069 */
 CHILD_TEST(sig_066_a_signal_ends_the_context) {
   (void)arg;
   dusk_context_t *ctx = with_signals(env->root);
@@ -224,6 +225,7 @@ CHILD_TEST(sig_086_an_ignored_signal_counts) {
   send_self(SIGINT); /* ignored again */
 }
 
+/* DUSK-048 */
 CHILD_TEST(the_last_release_gives_the_signals_back) {
   (void)arg;
   dusk_context_t *ctx = with_signals(env->root);
@@ -232,6 +234,7 @@ CHILD_TEST(the_last_release_gives_the_signals_back) {
   must(is_default(SIGINT) && is_default(SIGTERM));
 }
 
+/* DUSK-048 */
 CHILD_TEST(a_plain_cancel_leaves_them_captured) {
   (void)arg;
   dusk_context_t *ctx = with_signals(env->root);

@@ -135,6 +135,7 @@ CHILD_TEST(a_stop_that_waits_delays_nobody_else) {
   must(sleeps > 0);
 }
 
+/* DUSK-042 */
 CHILD_TEST(a_failed_notify_adds_nothing) {
   static const int two[] = {SIGUSR1, SIGUSR2};
   (void)arg;
@@ -327,6 +328,7 @@ static void on_log(dusk_signals_t *signals, int signum, void *arg) {
   if (log->again) must(dusk_signals_receive(signals, on_log, log) == 0);
 }
 
+/* DUSK-043 */
 CHILD_TEST(a_callback_gets_queued_ones_first_and_once) {
   static const int two[] = {SIGUSR1, SIGUSR2};
   (void)arg;
@@ -412,6 +414,7 @@ static void on_free(dusk_signals_t *signals, int signum, void *arg) {
   dusk_signals_free(signals);
 }
 
+/* DUSK-044 */
 CHILD_TEST(a_callback_may_free_the_receiver) {
   (void)arg;
   log_t log = {.again = false};
@@ -429,6 +432,7 @@ CHILD_TEST(a_callback_may_free_the_receiver) {
   must(log.count == 2);
 }
 
+/* DUSK-025 */
 CHILD_TEST(signals_do_not_keep_the_loop) {
   (void)arg;
   log_t log = {.again = false};
@@ -562,7 +566,7 @@ static void host_start(child_env_t *env, uv_signal_t *handle) {
   must(uv_signal_start(handle, on_host, SIGUSR1) == 0);
 }
 
-/* Whoever came first, whoever goes first. */
+/* DUSK-046. Whoever came first, whoever goes first. */
 CHILD_TEST(the_hosts_own_handles_live_beside) {
   (void)arg;
   uv_signal_t host;
@@ -635,6 +639,7 @@ static void reads(void *arg) {
     continue;
 }
 
+/* DUSK-045 */
 CHILD_TEST(any_thread_may_take_from_the_queue) {
   (void)arg;
   uv_thread_t thread;

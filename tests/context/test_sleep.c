@@ -42,6 +42,7 @@ static void assert_woken(const sleeper_t *sleeper, int err) {
   assert_int_equal(sleeper->err, err);
 }
 
+/* DUSK-053 */
 static void sleeps_in_full(void **state) {
   fixture_t *f = *state;
   sleeper_t sleeper;
@@ -61,6 +62,7 @@ static void of_no_time_ends_in_the_next_turn(void **state) {
   assert_woken(&sleeper, 0);
 }
 
+/* DUSK-054 */
 static void ends_with_its_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -74,6 +76,7 @@ static void ends_with_its_context(void **state) {
   assert_woken(&sleeper, UV_ECANCELED);
 }
 
+/* DUSK-054 */
 static void an_earlier_deadline_ends_it(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 2, NULL);
@@ -96,6 +99,7 @@ static void under_an_equal_deadline_it_is_whole(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-064 */
 static void under_an_ended_context_it_does_not_begin(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -109,6 +113,7 @@ static void under_an_ended_context_it_does_not_begin(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-054 */
 static void without_an_end_it_waits_for_the_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -122,6 +127,7 @@ static void without_an_end_it_waits_for_the_context(void **state) {
   assert_woken(&sleeper, UV_ECANCELED);
 }
 
+/* DUSK-065 */
 static void its_root_stays_attached(void **state) {
   fixture_t *f = *state;
   sleeper_t sleeper;
@@ -130,6 +136,7 @@ static void its_root_stays_attached(void **state) {
   assert_true(dusk_sleep_stop(&sleeper.sleep));
 }
 
+/* DUSK-055 */
 static void stopped_it_is_never_called(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);

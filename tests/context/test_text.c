@@ -35,6 +35,7 @@ static void assert_text(dusk_context_t *ctx, const char *text) {
   assert_cut_well(ctx, text);
 }
 
+/* DUSK-050 */
 static void ctx_003_the_text_of_a_root(void **state) {
   fixture_t *f = *state;
   /* Of the one sort of roots, which is Go's TODO as well. */
@@ -239,6 +240,7 @@ static void grow(dusk_context_t *root, dusk_context_t *ctx[ALL]) {
   ctx[BELOW] = with_cancel(ctx[WITHOUT]);
 }
 
+/* DUSK-049 */
 static void the_tree_is_what_would_end_with_it(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx[ALL];
@@ -282,6 +284,7 @@ static void the_tree_is_what_would_end_with_it(void **state) {
   assert_int_equal(dusk_context_tree(f->root, e, 8), 1);
 }
 
+/* DUSK-049 */
 static void the_tree_may_be_larger_than_the_room_for_it(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx[ALL];
@@ -334,6 +337,7 @@ static void a_context_of_two_trees_is_shown_in_both(void **state) {
   run(&f->loop);
 }
 
+/* DUSK-049 */
 static void ages_are_told_in_debug_builds(void **state) {
   fixture_t *f = *state;
   dusk_context_entry_t e[2];

@@ -65,6 +65,7 @@ static void ctx_036_simultaneous_cancels_of_a_tree(void **state) {
   }
 }
 
+/* DUSK-011 */
 static void simultaneous_releases_of_a_live_tree(void **state) {
   fixture_t *f = *state;
   for (int round = 0; round < ROUNDS; round++) {
@@ -82,6 +83,7 @@ static void cancel_or_unref_nodes(void *arg, int number) {
     if (tree->order[i] != 0) dusk_context_unref(tree->nodes[tree->order[i]]);
 }
 
+/* DUSK-011 */
 static void releases_against_a_cancel(void **state) {
   fixture_t *f = *state;
   for (int round = 0; round < ROUNDS; round++) {
@@ -128,6 +130,7 @@ static void cancel_when_the_parent_has_ended(void *arg, int number) {
   dusk_context_cancel(pair->child, NULL);
 }
 
+/* CTX-151 */
 static void ctx_035_interlocked_cancels(void **state) {
   fixture_t *f = *state;
   for (int round = 0; round < ROUNDS; round++) {
@@ -335,7 +338,7 @@ static void cancel_or_stop(void *arg, int number) {
   }
 }
 
-/* The loop turns meanwhile, in this thread. */
+/* DUSK-017. The loop turns meanwhile, in this thread. */
 static void stop_against_firing_on(fixture_t *f, dusk_context_t *tree) {
   int outcomes[2] = {0, 0};
   for (int round = 0; round < 10 * ROUNDS; round++) {
@@ -491,7 +494,8 @@ static bool all_called(shot_t *shots) {
   return true;
 }
 
-/* One half ends by a deadline that the loop's timer does not know yet. */
+/* DUSK-019. One half ends by a deadline that the loop's timer does not know
+ * yet. */
 static void another_thread_registers_and_this_loop_calls(void **state) {
   fixture_t *f = *state;
   shot_t shots[THREADS];
@@ -518,7 +522,7 @@ static void derive_with_timeout(void *arg, int number) {
   dusk_context_after(shot->ctx, &shot->waiter, shot->root, on_shot);
 }
 
-/* The loop sleeps, for an hour as far as it knows. */
+/* DUSK-019, DUSK-026. The loop sleeps, for an hour as far as it knows. */
 static void another_threads_deadline_wakes_the_loop(void **state) {
   fixture_t *f = *state;
   dusk_context_t *far = with_timeout(f->root, 3600000, NULL);
@@ -550,7 +554,8 @@ static void run_moved(void *arg, int number) {
   assert_int_equal(uv_run(&moved->loop, UV_RUN_DEFAULT), 0);
 }
 
-/* The one who attached goes on, while another thread runs the loop. */
+/* DUSK-026, DUSK-027. The one who attached goes on, while another thread runs
+ * the loop. */
 static void a_loop_may_be_made_here_and_run_there(void **state) {
   (void)state;
   for (int round = 0; round < ROUNDS; round++) {
@@ -610,6 +615,7 @@ static void peer_run(void *arg) {
   assert_int_equal(uv_loop_close(&peer->loop), 0);
 }
 
+/* DUSK-028 */
 static void one_cancel_reaches_the_waiters_of_all_loops(void **state) {
   fixture_t *f = *state;
   static peer_t peers[THREADS];
@@ -642,6 +648,7 @@ static void use_a_tree(void *arg, int number) {
   if (number == 0) dusk_context_cancel(ctx, &cause);
 }
 
+/* DUSK-029 */
 static void detaching_against_deriving_and_cancelling(void **state) {
   (void)state;
   for (int round = 0; round < 50; round++) {
@@ -678,6 +685,9 @@ static void a_signal_context_may_be_released_anywhere(void **state) {
   dusk_context_unref(ctx);
   together(1, unref_it, child);
   turn(&f->loop);
+  struct sigaction now;
+  assert_int_equal(sigaction(signum, NULL, &now), 0);
+  assert_true(now.sa_handler == SIG_DFL); /* DUSK-048 */
 }
 
 int main(void) {

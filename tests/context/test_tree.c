@@ -12,7 +12,7 @@ static void ctx_001_a_root_never_ends(void **state) {
   assert_non_null(f->root);
   assert_live(f->root);
   dusk_context_cancel(f->root, NULL);
-  assert_live(f->root);
+  assert_live(f->root); /* CTX-002 */
 }
 
 static void ctx_006_a_root_has_nothing(void **state) {
@@ -24,6 +24,7 @@ static void ctx_006_a_root_has_nothing(void **state) {
   assert_ptr_equal(dusk_context_loop(f->root), &f->loop);
 }
 
+/* CTX-008, DUSK-021 */
 static void two_roots_on_one_loop(void **state) {
   fixture_t *f = *state;
   dusk_context_t *second;
@@ -37,6 +38,7 @@ static void two_roots_on_one_loop(void **state) {
   assert_live(f->root);
 }
 
+/* DUSK-020 */
 static void loop_data_stays_the_users(void **state) {
   (void)state;
   uv_loop_t loop;
@@ -54,6 +56,7 @@ static void loop_data_stays_the_users(void **state) {
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* DUSK-023 */
 static void detach_refuses_while_a_waiter_names_the_root(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -67,6 +70,7 @@ static void detach_refuses_while_a_waiter_names_the_root(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-023, DUSK-040 */
 static void detach_tells_misuse(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -82,6 +86,7 @@ static void detach_tells_misuse(void **state) {
   end(ctx);
 }
 
+/* DUSK-024 */
 static void contexts_outlive_their_loop(void **state) {
   (void)state;
   uv_loop_t loop;
@@ -160,7 +165,7 @@ static void ctx_013_later_cancels_change_nothing(void **state) {
   dusk_context_cancel(ctx, &first);
   dusk_context_cancel(ctx, &second);
   dusk_context_cancel(ctx, NULL);
-  assert_ended(ctx, UV_ECANCELED, &first);
+  assert_ended(ctx, UV_ECANCELED, &first); /* CTX-020 */
   assert_true(dusk_context_deadline(ctx) == deadline_ns);
   dusk_context_unref(ctx);
   dusk_context_cancel(NULL, NULL);
@@ -368,13 +373,14 @@ static void a_released_child_leaves_its_parent(void **state) {
   dusk_context_t *grandchild = with_cancel(child);
   dusk_context_unref(child);
   assert_int_equal(entries(parent), 1); /* its own child holds it */
-  assert_live(grandchild);
+  assert_live(grandchild);              /* DUSK-009 */
   dusk_context_unref(grandchild);
-  assert_int_equal(entries(parent), 0);
+  assert_int_equal(entries(parent), 0); /* CTX-157 */
   assert_live(parent);
   end(parent);
 }
 
+/* DUSK-008 */
 static void the_last_release_ends_a_live_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -402,6 +408,7 @@ static void ctx_158_a_child_keeps_its_ancestors_readable(void **state) {
   end(child);
 }
 
+/* DUSK-037 */
 static void sizes_are_what_was_promised(void **state) {
   (void)state;
   /* With the 8 bytes that malloc takes of its own, or else an age. */

@@ -19,6 +19,7 @@ static void an_ended_context_is_told_at_once(void **state) {
   assert_int_equal(dusk_context_wait(NULL, 0), UV_EINVAL);
 }
 
+/* DUSK-052 */
 static void a_live_one_is_waited_for_as_long_as_said(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -31,6 +32,7 @@ static void a_live_one_is_waited_for_as_long_as_said(void **state) {
   end(ctx);
 }
 
+/* DUSK-051 */
 static void the_deadline_needs_no_loop(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 20, &cause);
@@ -78,6 +80,7 @@ static void expect_told(team_t *team, wait_t *wait, int err) {
   assert_int_equal(entries(wait->ctx), 0);
 }
 
+/* DUSK-051 */
 static void a_cancel_wakes_all(void **state) {
   fixture_t *f = *state;
   dusk_context_t *parent = with_cancel(f->root);

@@ -42,7 +42,7 @@ static void ctx_102_on_an_ended_context_called_in_the_next_turn(void **state) {
   call_after(ctx, &call, f->root);
   assert_int_equal(call.calls, 0);
   run(&f->loop);
-  assert_int_equal(call.calls, 1);
+  assert_int_equal(call.calls, 1); /* CTX-021 */
   dusk_context_unref(ctx);
 }
 
@@ -62,8 +62,8 @@ static void ctx_105_a_stopped_waiter_is_never_called(void **state) {
   dusk_context_unref(ctx);
 }
 
-/* Where Go's stop says false: the context has ended, the callback has not
- * begun. */
+/* CTX-107, where Go's stop says false: the context has ended, the callback has
+ * not begun. */
 static void a_due_waiter_can_be_stopped(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -82,6 +82,7 @@ static void a_due_waiter_can_be_stopped(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-018 */
 static void a_zeroed_waiter_is_not_registered(void **state) {
   (void)state;
   dusk_waiter_t waiter = {0};
@@ -111,7 +112,7 @@ static void ctx_109_each_is_called_in_its_order(void **state) {
   }
   assert_true(dusk_waiter_stop(&loggers[2].waiter));
   run(&f->loop);
-  assert_string_equal(log, "01345");
+  assert_string_equal(log, "01345"); /* DUSK-012 */
   dusk_context_unref(ctx);
 }
 
@@ -123,7 +124,7 @@ static void ctx_111_on_a_root_it_is_never_called(void **state) {
   call_after(f->root, &on_root, f->root);
   call_after(layer, &on_layer, f->root);
   turn(&f->loop);
-  assert_true(dusk_waiter_stop(&on_root.waiter));
+  assert_true(dusk_waiter_stop(&on_root.waiter)); /* CTX-002 */
   assert_true(dusk_waiter_stop(&on_layer.waiter));
   dusk_context_unref(layer);
 }
@@ -141,7 +142,7 @@ static void on_read(dusk_waiter_t *waiter) {
   reader->cause = dusk_context_cause(reader->ctx);
 }
 
-/* Also when nobody else has a reference any more. */
+/* Also when nobody else has a reference any more: DUSK-010. */
 static void ctx_112_the_callback_finds_the_end(void **state) {
   static const dusk_cause_t cause = {UV_EIO, "why"};
   fixture_t *f = *state;
@@ -151,10 +152,11 @@ static void ctx_112_the_callback_finds_the_end(void **state) {
   dusk_context_cancel(ctx, &cause);
   dusk_context_unref(ctx);
   run(&f->loop);
-  assert_int_equal(reader.err, UV_ECANCELED);
+  assert_int_equal(reader.err, UV_ECANCELED); /* CTX-023 */
   assert_ptr_equal(reader.cause, &cause);
 }
 
+/* DUSK-008 */
 static void the_last_release_calls_the_waiters(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -191,6 +193,7 @@ static void on_free(dusk_waiter_t *waiter) {
   free(actor);
 }
 
+/* DUSK-014 */
 static void a_callback_may_free_its_owner(void **state) {
   fixture_t *f = *state;
   actor_t *actor = malloc(sizeof(*actor));
@@ -207,7 +210,7 @@ static void on_again(dusk_waiter_t *waiter) {
     dusk_context_after(actor->ctx, waiter, actor->root, on_again);
 }
 
-/* Each time in a turn of its own: others are not kept waiting. */
+/* DUSK-015: each time in a turn of its own; others are not kept waiting. */
 static void a_callback_may_register_anew(void **state) {
   fixture_t *f = *state;
   actor_t actor = {.ctx = with_cancel(f->root), .root = f->root};
@@ -227,6 +230,7 @@ static void on_stop_other(dusk_waiter_t *waiter) {
   actor->calls++;
 }
 
+/* DUSK-014 */
 static void a_callback_may_stop_others(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -259,6 +263,7 @@ static void on_cancel_other(dusk_waiter_t *waiter) {
   dusk_context_unref(derived);
 }
 
+/* CTX-152, DUSK-016 */
 static void a_callback_may_derive_and_cancel(void **state) {
   fixture_t *f = *state;
   dusk_context_t *first = with_cancel(f->root);
@@ -281,6 +286,7 @@ static void on_detach(dusk_waiter_t *waiter) {
   actor->calls++;
 }
 
+/* DUSK-016 */
 static void a_callback_may_detach_its_root(void **state) {
   fixture_t *f = *state;
   actor_t actor = {0};
@@ -295,6 +301,7 @@ static void a_callback_may_detach_its_root(void **state) {
 
 /* -- Contexts of another tree --------------------------------------------- */
 
+/* DUSK-013 */
 static void a_waiter_may_name_another_root(void **state) {
   fixture_t *f = *state;
   uv_loop_t loop;
@@ -349,7 +356,8 @@ static void another_trees_deadline_keeps_the_waiters_loop(void **state) {
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-/* A waiter here, on a context that lives there: there nobody may go. */
+/* DUSK-023. A waiter here, on a context that lives there: there nobody may go.
+ */
 static void a_waiter_from_elsewhere_keeps_the_trees_loop(void **state) {
   fixture_t *f = *state;
   dusk_context_t *there = NULL;
@@ -364,7 +372,7 @@ static void a_waiter_from_elsewhere_keeps_the_trees_loop(void **state) {
   dusk_context_unref(ctx);
 }
 
-/* Nobody would call it, so it doesn't keep uv_run going. */
+/* DUSK-025. Nobody would call it, so it doesn't keep uv_run going. */
 static void a_waiter_on_a_detached_tree_keeps_nothing_going(void **state) {
   fixture_t *f = *state;
   dusk_context_t *there = NULL;

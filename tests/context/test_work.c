@@ -71,6 +71,7 @@ static void assert_never_ran(const job_t *job, int err) {
   assert_int_equal(job->err, err);
 }
 
+/* DUSK-056, DUSK-065 */
 static void work_runs_on_the_pool(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -83,6 +84,7 @@ static void work_runs_on_the_pool(void **state) {
   end(ctx);
 }
 
+/* DUSK-057 */
 static void queued_work_is_removed_when_its_context_ends(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -102,6 +104,7 @@ static void queued_work_is_removed_when_its_context_ends(void **state) {
   assert_ran(&other);
 }
 
+/* DUSK-057 */
 static void queued_work_is_removed_at_the_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 2, NULL);
@@ -115,7 +118,7 @@ static void queued_work_is_removed_at_the_deadline(void **state) {
   dusk_context_unref(ctx);
 }
 
-/* The pool gets at it before the loop does. */
+/* DUSK-057. The pool gets at it before the loop does. */
 static void work_does_not_begin_under_an_ended_context(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -159,6 +162,7 @@ static void assert_saw(fixture_t *f, job_t *job, int err) {
   uv_sem_destroy(&job->go);
 }
 
+/* DUSK-058 */
 static void running_work_sees_the_end(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -171,6 +175,7 @@ static void running_work_sees_the_end(void **state) {
   assert_saw(f, &job, UV_ECANCELED);
 }
 
+/* DUSK-058 */
 static void running_work_sees_the_deadline(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_timeout(f->root, 60000, NULL);
@@ -181,6 +186,7 @@ static void running_work_sees_the_deadline(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-064 */
 static void under_an_ended_context_nothing_is_queued(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
@@ -335,6 +341,7 @@ static void a_failed_start_leaves_nothing(void **state) {
   end(ctx);
 }
 
+/* DUSK-039 */
 static void it_allocates_nothing(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);

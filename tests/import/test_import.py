@@ -70,7 +70,7 @@ def without_llhttp(tmp_path_factory):
 def context_tree(tmp_path_factory):
     """A copy of the tree in which there is nothing but the context part."""
     tree = tmp_path_factory.mktemp("tree")
-    for name in ("CMakeLists.txt", "cmake", "deps", "src/CMakeLists.txt",
+    for name in ("CMakeLists.txt", "deps", "src/CMakeLists.txt", "src/package",
                  "src/context"):
         source, copy = ROOT / name, tree / name
         copy.parent.mkdir(exist_ok=True)

@@ -207,6 +207,8 @@ int dusk_context_detach(dusk_context_t *ctx, dusk_detach_cb cb, void *arg) {
   if (ctx == NULL || ctx->kind != DUSK__ROOT) return UV_EINVAL;
   dusk__root_t *root = (dusk__root_t *)ctx;
   int err = 0;
+  /* Who ran the loop may have left it to this thread. */
+  note_thread(root);
   /* What another thread has released may be all that still names it. */
   release_all(root);
   dusk__root_lock(root);

@@ -690,6 +690,34 @@ static void a_signal_context_may_be_released_anywhere(void **state) {
   assert_true(now.sa_handler == SIG_DFL); /* DUSK-048 */
 }
 
+typedef struct {
+  uv_loop_t loop;
+  dusk_context_t *root;
+  dusk_context_t *ctx;
+} left_t;
+
+static void run_and_leave(void *arg, int number) {
+  left_t *left = arg;
+  (void)number;
+  assert_int_equal(uv_loop_init(&left->loop), 0);
+  assert_int_equal(dusk_context_attach(&left->loop, &left->root), 0);
+  assert_int_equal(
+      dusk_context_with_signals(left->root, (int[]){SIGUSR1}, 1, &left->ctx),
+      0);
+  run(&left->loop);
+}
+
+/* The thread that ran the loop is gone, and left it to this one. */
+static void a_loop_that_ran_elsewhere_ends_here(void **state) {
+  (void)state;
+  left_t left;
+  together(1, run_and_leave, &left);
+  dusk_context_unref(left.ctx);
+  assert_int_equal(dusk_context_detach(left.root, NULL, NULL), 0);
+  run(&left.loop);
+  assert_int_equal(uv_loop_close(&left.loop), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(ctx_030_a_child_made_during_the_cancel_ends),
@@ -714,6 +742,7 @@ int main(void) {
       fixture_test(one_cancel_reaches_the_waiters_of_all_loops),
       cmocka_unit_test(detaching_against_deriving_and_cancelling),
       fixture_test(a_signal_context_may_be_released_anywhere),
+      cmocka_unit_test(a_loop_that_ran_elsewhere_ends_here),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
  * last descendant included. */
 #include "tree.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 bool dusk__root_on_loop(dusk__root_t *root) {
@@ -228,6 +229,7 @@ int dusk_context_detach(dusk_context_t *ctx, dusk_detach_cb cb, void *arg) {
 }
 
 void dusk__root_free(dusk__root_t *root) {
+  assert(atomic_load(&root->loop) == NULL); /* unref in the place of detach */
   uv_mutex_destroy(&root->lock);
   free(root);
 }

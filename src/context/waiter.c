@@ -98,9 +98,10 @@ static void make_due(dusk_waiter_t *waiter) {
 
 void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                         dusk_context_t *root, dusk_waiter_cb cb) {
+  assert(ctx != NULL && waiter != NULL && root != NULL && cb != NULL);
+  assert(dusk_context_loop(root) != NULL);
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
-  assert(dusk_context_loop(root) != NULL);
   bool elsewhere = named != node->root;
   dusk_waiter_t *away = NULL;
   name(waiter, &node->base, named, cb);

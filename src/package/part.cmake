@@ -23,7 +23,7 @@ function(dusk_add_twins part file)
     DEFINE_SYMBOL ""
     EXPORT_NAME ${part}_shared
     INTERPROCEDURAL_OPTIMIZATION OFF
-    SOVERSION ${PROJECT_VERSION_MAJOR}
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
     VERSION ${PROJECT_VERSION})
   set_target_properties(${archive} PROPERTIES
     EXPORT_NAME ${part}

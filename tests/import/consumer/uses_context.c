@@ -5,15 +5,18 @@
 #include <signal.h>
 #include <stdio.h>
 
+static dusk_context_t *bound;
+
 static void on_end(dusk_waiter_t *waiter) {
+  (void)waiter;
   /* Causes are compared by address, also across a shared library's border. */
-  if (dusk_context_cause(waiter->ctx) == &dusk_deadline_exceeded)
-    printf("%s\n", dusk_strerror(dusk_context_err(waiter->ctx)));
+  if (dusk_context_cause(bound) == &dusk_deadline_exceeded)
+    printf("%s\n", dusk_strerror(dusk_context_err(bound)));
 }
 
 int main(void) {
   uv_loop_t loop;
-  dusk_context_t *root, *bound;
+  dusk_context_t *root;
   dusk_waiter_t waiter;
   if (uv_loop_init(&loop) != 0 || dusk_context_attach(&loop, &root) != 0)
     return 1;

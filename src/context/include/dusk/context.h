@@ -6,9 +6,15 @@
  * descendants and never goes upwards. Contexts are reference-counted: a child
  * holds its parent, a parent never holds its children.
  *
- * Threads: any thread may derive, ask, cancel, ref and unref, unless a
- * function says otherwise. Callbacks run on a loop's thread, never inside the
- * call that caused them.
+ * Threads: any thread may derive, ask, cancel, ref, unref, bring a deadline
+ * forward, register and stop a waiter; a function that needs the loop's thread
+ * says so. Callbacks run on a loop's thread, never inside the call that caused
+ * them.
+ *
+ * Misuse that a function with an error code can see is UV_EINVAL. Where there
+ * is none to give, a context is taken to be there: NULL is a bug, as is what
+ * this header calls one. Debug builds assert what they can tell, the wrong
+ * thread among it.
  *
  * Fork: in the child of a program with a single thread, contexts and signals go
  * on as the loop does, after uv_loop_fork. If other threads were using them,
@@ -63,8 +69,8 @@ DUSK_EXTERN extern const dusk_cause_t dusk_deadline_exceeded;
  * ends.
  *
  * On the loop's thread, or before another thread runs the loop. The caller owns
- * one reference and ends it with dusk_context_detach, not with unref. Several
- * roots on one loop are allowed.
+ * one reference and ends it with dusk_context_detach; to unref it is a bug.
+ * Several roots on one loop are allowed.
  * Errors: UV_EINVAL, UV_ENOMEM, and what uv_async_init gives.
  * Go: context.Background, but bound to a loop. */
 DUSK_EXTERN int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root);
@@ -79,11 +85,12 @@ typedef void (*dusk_detach_cb)(void *arg);
  * Loop thread only, asynchronous. Errors: UV_EINVAL when `root` is NULL or not
  * a root, UV_EBUSY while registered waiters, signal receivers or calls
  * (dusk/calls.h) name it, or other roots' waiters wait in its tree, UV_EALREADY
- * the second time. */
+ * the second time. Go has no end of a root: its runtime serves all. */
 DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
                                     void *arg);
 
-/* The loop of the tree's root; NULL once that was detached. */
+/* The loop of the tree's root; NULL once that was detached. Another thread that
+ * asks must see to it that nobody closes the loop meanwhile. Beyond Go. */
 DUSK_EXTERN uv_loop_t *dusk_context_loop(const dusk_context_t *ctx);
 
 /* -- Deriving ------------------------------------------------------------- */
@@ -128,7 +135,8 @@ DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent,
  * synchronous here too. The parent's values are seen, `root`'s are not; the
  * context's own deadline is the parent's, which is served even when the
  * parent's root has been detached. With a `root` of the parent's own tree this
- * is with_cancel. Both roots' loops may run, or not, on any thread. */
+ * is with_cancel. Both roots' loops may run, or not, on any thread. Beyond Go,
+ * whose contexts are on no loop. */
 DUSK_EXTERN int dusk_context_with_root(dusk_context_t *parent,
                                        dusk_context_t *root,
                                        dusk_context_t **ret_ctx);
@@ -161,7 +169,8 @@ DUSK_EXTERN int dusk_context_bring_forward(dusk_context_t *ctx,
 
 /* One more reference, and its release. The last release of a live context
  * ends it (waiters are told, with dusk_canceled); while children or waiters
- * hold it, it ends nothing. unref(NULL) is a no-op. ref returns `ctx`. */
+ * hold it, it ends nothing. unref(NULL) is a no-op. ref returns `ctx`.
+ * Go leaves this to its garbage collector. */
 DUSK_EXTERN dusk_context_t *dusk_context_ref(dusk_context_t *ctx);
 DUSK_EXTERN void dusk_context_unref(dusk_context_t *ctx);
 

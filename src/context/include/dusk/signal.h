@@ -63,9 +63,11 @@ DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
 
 /* Undoes all notifies of this receiver: from the return on nothing is queued;
  * what is queued stays readable, and a signal that was caught but not yet
- * dispatched is queued first, or takes its default effect, but is not lost. A
- * stop less than 5 ms after the notify takes the rest of them. A second stop
- * does nothing. Go: signal.Stop */
+ * dispatched is queued first, or takes its default effect, but is not lost. If
+ * the last receiver's notify was less than 5 ms ago, this blocks the thread for
+ * the rest of them, to be sure of that; so do free, dusk_context_stop_signals
+ * and a signal context's last unref. A second stop does nothing.
+ * Go: signal.Stop */
 DUSK_EXTERN void dusk_signals_stop(dusk_signals_t *signals);
 
 /* Stops and releases the receiver; no callback comes after it. What it has

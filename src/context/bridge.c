@@ -58,13 +58,7 @@ typedef struct {
 
 /* Under the lock of the inlet's tree. */
 static news_t news_of(dusk__node_t *inlet) {
-  news_t news = {dusk__err_of(inlet), inlet->cause, dusk__deadline_of(inlet)};
-  if (news.err != 0 || news.deadline_ns == DUSK_OFF) return news;
-  dusk__node_t *owner = inlet;
-  while (!owner->base.owns_deadline)
-    owner = owner->base.above;
-  news.cause = ((dusk__timed_t *)owner)->cause;
-  return news;
+  return (news_t){dusk__err_of(inlet), inlet->cause, dusk__deadline_of(inlet)};
 }
 
 static void tell(dusk__bridge_t *bridge, news_t news) {
@@ -154,16 +148,14 @@ int dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
   dusk__root_unlock(node->root);
 
   dusk__node_t *inlet = &bridge->inlet;
-  dusk_waiter_t *away = NULL;
   inlet->base.kind = DUSK__INLET;
   inlet->base.above = above;
   inlet->root = above->root;
   dusk__node_born(inlet);
   dusk__root_lock(inlet->root);
-  dusk__node_end_passed(above, uv_hrtime(), &away);
   dusk__node_adopt(inlet);
   news_t news = news_of(inlet);
-  dusk__settle(inlet->root, away);
+  dusk__root_unlock(inlet->root);
 
   tell(bridge, news);
   *ret_ctx = &node->base;

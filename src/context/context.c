@@ -49,8 +49,8 @@ void dusk__node_fill(dusk__node_t *node, int kind, dusk_context_t *parent,
 void dusk__node_adopt(dusk__node_t *node) {
   dusk__node_t *above = node->base.above;
   set_deadline(node, dusk__deadline_of(above));
+  node->cause = above->cause;
   if (dusk__err_of(above) != 0) {
-    node->cause = above->cause;
     atomic_store_explicit(&node->err, dusk__err_of(above),
                           memory_order_release);
     return;
@@ -126,6 +126,7 @@ static void own_deadline(dusk__timed_t *timed, uint64_t deadline_ns,
   dusk__root_t *root = timed->node.root;
   if (timed->node.base.owns_deadline) dusk__heap_remove(&root->heap, timed);
   tell_own(&timed->node, deadline_ns);
+  timed->node.cause = timed->cause;
   dusk__heap_insert(&root->heap, timed);
   if (deadline_ns <= now)
     dusk__timed_end(timed, away);
@@ -200,10 +201,11 @@ static void end_one(dusk__node_t *node, int err, const dusk_cause_t *cause,
                     dusk_waiter_t **away) {
   if (node->base.owns_deadline)
     dusk__heap_remove(&node->root->heap, (dusk__timed_t *)node);
-  dusk__waiters_due(node, away);
+  bool hands_over = dusk__waiters_due(node, away);
   node->cause = cause;
   if (node->base.kind == DUSK__INLET) dusk__bridge_changed(node);
-  atomic_store_explicit(&node->err, err, memory_order_release);
+  atomic_store_explicit(&node->err, hands_over ? -err : err,
+                        memory_order_release);
 }
 
 /* Why a node ends whose ancestor ends: as the node above it did, or by its own
@@ -239,7 +241,8 @@ void dusk__timed_end(dusk__timed_t *timed, dusk_waiter_t **away) {
 
 void dusk__settle(dusk__root_t *root, dusk_waiter_t *away) {
   bool crosses = root->crossing > 0;
-  /* Nothing else may hold it when the lock has been released. */
+  /* A released node may go, and the tree with it, once its waiters' loop has
+   * the lock. */
   if (crosses) dusk_context_ref(&root->node.base);
   dusk__root_unlock(root);
   dusk__waiters_send(away);
@@ -273,6 +276,7 @@ void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
     dusk__node_end(node, UV_ECANCELED, cause != NULL ? cause : &dusk_canceled,
                    &away);
   dusk__settle(node->root, away);
+  dusk__waiters_handed_over(node);
   if (ctx->kind == DUSK__BRIDGE) dusk__bridge_leave((dusk__bridge_t *)ctx);
 }
 
@@ -299,6 +303,7 @@ static void tell_deadline(dusk__node_t *top) {
         dusk__heap_remove(&node->root->heap, (dusk__timed_t *)node);
       dusk__waiters_told(node, dusk__deadline_of(node) == DUSK_OFF);
       set_deadline(node, deadline_ns);
+      node->cause = top->cause;
       node->base.told_deadline = false;
       if (node->base.kind == DUSK__INLET) dusk__bridge_changed(node);
     }
@@ -336,12 +341,14 @@ dusk_context_t *dusk_context_ref(dusk_context_t *ctx) {
   return ctx;
 }
 
+static bool drop(dusk_context_t *ctx);
+
 /* Drops what may be the last reference of a live node; true if it was and the
  * memory may go. */
 static bool drop_live(dusk__node_t *node) {
   dusk__root_t *root = node->root;
   dusk_waiter_t *away = NULL;
-  bool gone = false;
+  bool gone = false, leaves = false;
   dusk__root_lock(root);
   if (atomic_fetch_sub_explicit(&node->base.refs, 1, memory_order_acq_rel) ==
       1) {
@@ -349,9 +356,13 @@ static bool drop_live(dusk__node_t *node) {
       dusk__node_end(node, UV_ECANCELED, &dusk_canceled, &away);
     /* Its waiters, due now, hold it. */
     gone = atomic_load_explicit(&node->base.refs, memory_order_acquire) == 0;
+    leaves = !gone && node->base.kind == DUSK__BRIDGE;
+    if (leaves) dusk_context_ref(&node->base);
   }
   dusk__settle(root, away);
-  return gone;
+  if (!leaves) return gone;
+  dusk__bridge_leave((dusk__bridge_t *)node);
+  return drop(&node->base);
 }
 
 /* Drops a reference; true if it was the last one. */
@@ -394,14 +405,15 @@ static DUSK__NOINLINE int err_with_deadline(dusk__node_t *node) {
   dusk__root_lock(node->root);
   dusk__node_end_passed(node, now, &away);
   dusk__settle(node->root, away);
-  return dusk__err_of(node);
+  return dusk__err_of(node) != 0 ? dusk__waiters_handed_over(node) : 0;
 }
 
 int dusk_context_err(dusk_context_t *ctx) {
   dusk__node_t *node = dusk__node_of(ctx);
-  int err = dusk__err_of(node);
-  if (err != 0 || dusk__deadline_of(node) == DUSK_OFF) return err;
-  return err_with_deadline(node);
+  int err = atomic_load_explicit(&node->err, memory_order_acquire);
+  if (err < 0) return err;
+  if (err > 0) return dusk__waiters_handed_over(node);
+  return dusk__deadline_of(node) == DUSK_OFF ? 0 : err_with_deadline(node);
 }
 
 const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx) {

@@ -47,8 +47,10 @@ struct dusk_context {
 struct dusk__node {
   dusk_context_t base;
   dusk__root_t *root;
-  const dusk_cause_t *cause; /* of the end; written before err */
-  atomic_int err;            /* once set, the tree does not touch the node */
+  const dusk_cause_t *cause; /* of the end; before, for that by the deadline */
+  /* Negated while waiters are handed over to other roots; after that the tree
+   * does not touch the node. */
+  atomic_int err;
   _Atomic uint64_t deadline; /* effective, never later than the parent's */
   dusk__node_t *children;    /* circular through next and prev */
   dusk__node_t *next;
@@ -181,8 +183,10 @@ static inline void dusk__root_unlock(dusk__root_t *root) {
   uv_mutex_unlock(&root->lock);
 }
 
+/* Whether it has ended; to somebody outside, dusk__waiters_handed_over. */
 static inline int dusk__err_of(dusk__node_t *node) {
-  return atomic_load_explicit(&node->err, memory_order_acquire);
+  int err = atomic_load_explicit(&node->err, memory_order_acquire);
+  return err > 0 ? -err : err;
 }
 
 static inline uint64_t dusk__deadline_of(dusk__node_t *node) {
@@ -255,14 +259,18 @@ void dusk__heap_remove(dusk__timed_t **heap, dusk__timed_t *timed);
 
 /* -- waiter.c ------------------------------------------------------------- */
 
-/* Makes all waiters of a node that ends due. Under the lock. */
-void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away);
+/* Makes all waiters of a node that ends due. True if some are still to be
+ * handed over. Under the lock. */
+bool dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away);
 
 /* A live node tells an earlier deadline, or its first. Under the lock. */
 void dusk__waiters_told(dusk__node_t *node, bool is_first);
 
 /* Hands over what dusk__node_end has gathered. No lock held. */
 void dusk__waiters_send(dusk_waiter_t *away);
+
+/* The err of a node that has ended, when all its waiters are due. */
+int dusk__waiters_handed_over(dusk__node_t *node);
 
 /* Has `cb` called in the next turn of the root's loop, without a context.
  * dusk_waiter_stop works as ever. Takes the lock. */

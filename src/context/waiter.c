@@ -54,15 +54,20 @@ static void name(dusk_waiter_t *waiter, dusk_context_t *ctx, dusk__root_t *root,
   __atomic_store_n(&waiter->root, &root->node.base, __ATOMIC_RELAXED);
 }
 
-/* Whether a waiter of this node keeps its loop going: if it will be called
- * without anybody's doing. */
+/* Whether a waiter of this node keeps loops going: if it will be called without
+ * anybody's doing. */
 static bool keeps(dusk__node_t *node) {
   return dusk__deadline_of(node) != DUSK_OFF &&
          atomic_load(&node->root->loop) != NULL;
 }
 
-/* A waiter counts on the loop that it names and, for the deadline, on that of
- * its context's tree. */
+/* A waiter needs the loop that it names and, until the end, that of its
+ * context's tree, for the deadline. */
+static void keep(dusk__node_t *node, dusk__root_t *named, int change) {
+  dusk__root_keep(named, change);
+  if (node->root != named) dusk__root_keep(node->root, change);
+}
+
 static void count(dusk__node_t *node, dusk__root_t *named, int change) {
   atomic_fetch_add(&named->users, (unsigned)change);
   if (node != NULL && node->root != named)
@@ -117,7 +122,10 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
     append(&node->waiters, waiter);
     set_state(waiter, WAITING);
   }
-  if (ended || keeps(node)) dusk__root_keep(named, 1);
+  if (ended)
+    dusk__root_keep(named, 1);
+  else if (keeps(node))
+    keep(node, named, 1);
   if (ended) {
     dusk_context_ref(&node->base);
     if (!elsewhere) make_due(waiter);
@@ -141,8 +149,8 @@ void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
   dusk__root_unlock(root);
 }
 
-void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
-  bool kept = keeps(node);
+bool dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
+  bool kept = keeps(node), hands_over = false;
   while (node->waiters != NULL) {
     dusk_waiter_t *waiter = node->waiters;
     take_out(&node->waiters, waiter);
@@ -156,21 +164,24 @@ void dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
     if (root_of(waiter) == node->root) {
       make_due(waiter);
     } else {
+      if (kept) dusk__root_keep(node->root, -1);
       append(away, waiter);
       set_state(waiter, AWAY);
+      hands_over = true;
     }
   }
+  return hands_over;
 }
 
 void dusk__waiters_told(dusk__node_t *node, bool is_first) {
-  bool keep = is_first && atomic_load(&node->root->loop) != NULL;
+  bool served = is_first && atomic_load(&node->root->loop) != NULL;
   dusk_waiter_t *waiter = node->waiters;
   if (waiter == NULL) return;
   do {
     if (root_of(waiter) == NULL)
       wake_blocked(waiter);
-    else if (keep)
-      dusk__root_keep(root_of(waiter), 1);
+    else if (served)
+      keep(node, root_of(waiter), 1);
     waiter = waiter->next;
   } while (waiter != node->waiters);
 }
@@ -178,20 +189,30 @@ void dusk__waiters_told(dusk__node_t *node, bool is_first) {
 void dusk__waiters_send(dusk_waiter_t *away) {
   while (away != NULL) {
     dusk_waiter_t *waiter = away;
-    /* Not through the waiter: once due, it may be gone. */
+    /* Not through the waiter: once due, and unlocked, it may be gone, and what
+     * it holds with it. */
     dusk__root_t *root = root_of(waiter);
+    dusk__node_t *node = (dusk__node_t *)ctx_of(waiter);
     take_out(&away, waiter);
     dusk__root_lock(root);
     make_due(waiter);
+    if (away == NULL || ctx_of(away) != &node->base)
+      atomic_store_explicit(&node->err, dusk__err_of(node),
+                            memory_order_release);
     dusk__root_unlock(root);
   }
 }
 
+int dusk__waiters_handed_over(dusk__node_t *node) {
+  int err;
+  while ((err = atomic_load_explicit(&node->err, memory_order_acquire)) > 0)
+    sched_yield();
+  return err;
+}
+
 /* The waiter is in no list any more: the caller's again. */
-static void let_go(dusk_waiter_t *waiter, bool kept) {
-  dusk__root_t *root = root_of(waiter);
-  if (kept) dusk__root_keep(root, -1);
-  count((dusk__node_t *)ctx_of(waiter), root, -1);
+static void let_go(dusk_waiter_t *waiter) {
+  count((dusk__node_t *)ctx_of(waiter), root_of(waiter), -1);
 }
 
 static bool stop_waiting(dusk_waiter_t *waiter) {
@@ -200,7 +221,8 @@ static bool stop_waiting(dusk_waiter_t *waiter) {
   bool found = state_of(waiter) == WAITING && ctx_of(waiter) == &node->base;
   if (found) {
     take_out(&node->waiters, waiter);
-    let_go(waiter, keeps(node));
+    if (keeps(node)) keep(node, root_of(waiter), -1);
+    let_go(waiter);
     set_state(waiter, IDLE);
   }
   dusk__root_unlock(node->root);
@@ -216,7 +238,8 @@ static bool stop_due(dusk_waiter_t *waiter) {
   if (found) {
     held = waiter->ctx;
     take_out(state == DUE ? &root->due : &root->running, waiter);
-    let_go(waiter, true);
+    dusk__root_keep(root, -1);
+    let_go(waiter);
     set_state(waiter, IDLE);
   }
   dusk__root_unlock(root);
@@ -262,7 +285,8 @@ void dusk__waiters_run(dusk__root_t *root) {
     dusk_waiter_cb cb = waiter->cb;
     dusk_context_t *held = waiter->ctx;
     take_out(&root->running, waiter);
-    let_go(waiter, true);
+    dusk__root_keep(root, -1);
+    let_go(waiter);
     set_state(waiter, IDLE);
     dusk__root_unlock(root);
     cb(waiter);
@@ -280,10 +304,9 @@ static void block(blocked_t *blocked, dusk__node_t *node, uint64_t now,
                   uint64_t until) {
   uint64_t deadline = dusk__deadline_of(node);
   uint64_t wake = deadline < until ? deadline : until;
-  if (wake == DUSK_OFF)
-    uv_cond_wait(&blocked->cond, &node->root->lock);
-  else
-    uv_cond_timedwait(&blocked->cond, &node->root->lock, wake - now);
+  /* Not more than uv_cond_timedwait can add to the time. */
+  uint64_t left = wake - now < INT64_MAX ? wake - now : INT64_MAX;
+  uv_cond_timedwait(&blocked->cond, &node->root->lock, left);
 }
 
 int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms) {
@@ -312,8 +335,8 @@ int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms) {
     block(&blocked, node, now, until);
     now = uv_hrtime();
   }
-  err = dusk__err_of(node);
+  bool ended = dusk__err_of(node) != 0;
   dusk__settle(node->root, away);
   uv_cond_destroy(&blocked.cond);
-  return err;
+  return ended ? dusk__waiters_handed_over(node) : 0;
 }

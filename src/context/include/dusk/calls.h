@@ -3,9 +3,10 @@
  *
  * Each ends early when its context does. For a call that returned 0 its
  * callback comes exactly once (but for a sleep that is stopped, never), on the
- * loop of `root`, not inside the call; one that failed never calls back. The context is held meanwhile. `root` must
- * be attached and stay so: dusk_context_detach gives UV_EBUSY while a call is
- * under way, so cancel the contexts first and detach from the last callback.
+ * loop of `root`, not inside the call; one that failed never calls back. The
+ * context is held meanwhile. `root` must be attached and stay so:
+ * dusk_context_detach gives UV_EBUSY while a call is under way, so cancel the
+ * contexts first and detach from the last callback.
  *
  * Threads: if not said otherwise, a function belongs to the thread of the loop
  * of `root`. The context may be cancelled from any thread, and may belong to
@@ -110,11 +111,11 @@ typedef void (*dusk_connect_cb)(uv_tcp_t *tcp, int err, void *arg);
 /* Resolves `host` and `service` (a number or a name; a numeric pair needs no
  * thread of the pool) and tries the addresses one after another. `tcp` is
  * memory of the caller's, not an open handle, and stays where it is until `cb`;
- * the library keeps its hands off it until the end. `cb` gets 0 when it has become a connected handle on the
- * loop of `root`, the caller's to uv_close; its `data` is left alone. Else
- * there is nothing to close, what `tcp` holds means nothing, and err is the
- * context's if that has ended, or else tells why the name has no address
- * (UV_EAI codes) or why the first address failed.
+ * the library keeps its hands off it until the end. `cb` gets 0 when it has
+ * become a connected handle on the loop of `root`, the caller's to uv_close;
+ * its `data` is left alone. Else there is nothing to close, what `tcp` holds
+ * means nothing, and err is the context's if that has ended, or else tells why
+ * the name has no address (UV_EAI codes) or why the first address failed.
  *
  * The context's end closes the attempt under way at once. If the context has a
  * deadline, each address gets an equal share of the time that is left, but at

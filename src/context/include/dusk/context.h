@@ -131,12 +131,14 @@ DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent,
 /* A context that ends with `parent` as ever, but belongs to the tree of `root`
  * (any context of it): that loop serves the deadlines and waiters below it, and
  * what happens there shares no lock with the parent's tree. So each thread's
- * loop can have what one base context ends. A cancel of the parent is
- * synchronous here too. The parent's values are seen, `root`'s are not; the
- * context's own deadline is the parent's, which is served even when the
- * parent's root has been detached. With a `root` of the parent's own tree this
- * is with_cancel. Both roots' loops may run, or not, on any thread. Beyond Go,
- * whose contexts are on no loop. */
+ * loop can have what one base context ends. Meant for a few in a thread's life,
+ * not for one a request: to make, cancel and release such a context takes the
+ * lock of the parent's tree and, once it ends, one of the whole process. A
+ * cancel of the parent is synchronous here too. The parent's values are seen,
+ * `root`'s are not; the context's own deadline is the parent's, which is served
+ * even when the parent's root has been detached. With a `root` of the parent's
+ * own tree this is with_cancel. Both roots' loops may run, or not, on any
+ * thread. Beyond Go, whose contexts are on no loop. */
 DUSK_EXTERN int dusk_context_with_root(dusk_context_t *parent,
                                        dusk_context_t *root,
                                        dusk_context_t **ret_ctx);
@@ -258,13 +260,18 @@ struct dusk_waiter {
  * turn of the loop if it has already. `ctx` may belong to another root. The
  * waiter must stay where it is until it was stopped or called; in its callback
  * it is the caller's again: it may be freed or registered anew, and any other
- * waiter stopped. Waiters of one context are called in the order of their
- * registration. Cannot fail, allocates nothing. Registering a waiter that is
- * registered is a bug.
- * Keeps uv_run going only while `ctx` has a deadline or the callback is due;
- * another thread's cancel wakes a loop that runs, but starts none. `root` must
- * be attached; a thread other than its loop's must hold `ctx` for as long as it
- * may stop the waiter.
+ * waiter stopped. Until the callback has returned the waiter holds the ended
+ * context (of a value context, the one that it is a layer of). Cannot fail,
+ * allocates nothing. Registering a waiter that is registered is a bug.
+ *
+ * When the err of a context can be seen, its waiters are due. Those that name
+ * one root, and were registered before the end, are called in that order.
+ *
+ * Keeps uv_run going, of both roots' loops, only while `ctx` has a deadline or
+ * the callback is due; another thread's cancel wakes a loop that runs, but
+ * starts none. It is the loop of the context's own tree that has to turn for
+ * the deadline (see dusk_context_with_root). `root` must be attached; a thread
+ * other than its loop's must hold `ctx` for as long as it may stop the waiter.
  * Go: context.AfterFunc. */
 DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                                     dusk_context_t *root, dusk_waiter_cb cb);

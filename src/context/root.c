@@ -35,6 +35,28 @@ static void note_thread(dusk__root_t *root) {
   atomic_store_explicit(&root->has_turned, true, memory_order_release);
 }
 
+/* -- The lock ------------------------------------------------------------- */
+
+static void pause_cpu(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+/* What it is held for mostly takes less time than to sleep and be woken; so
+ * looks again a few times, ever less often, lest two get in each other's way.
+ */
+void dusk__root_lock_busy(dusk__root_t *root) {
+  for (int pauses = 32; pauses < 1024; pauses *= 2) {
+    for (int i = 0; i < pauses; i++)
+      pause_cpu();
+    if (uv_mutex_trylock(&root->lock) == 0) return;
+  }
+  uv_mutex_lock(&root->lock);
+}
+
 /* -- Keeping uv_run going ------------------------------------------------- */
 
 static void sync_keep(dusk__root_t *root) {

@@ -175,8 +175,11 @@ static inline uint64_t dusk__node_age(const dusk__node_t *node, uint64_t now) {
 #endif
 }
 
+/* Waits for the lock, in root.c. */
+void dusk__root_lock_busy(dusk__root_t *root);
+
 static inline void dusk__root_lock(dusk__root_t *root) {
-  uv_mutex_lock(&root->lock);
+  if (uv_mutex_trylock(&root->lock) != 0) dusk__root_lock_busy(root);
 }
 
 static inline void dusk__root_unlock(dusk__root_t *root) {

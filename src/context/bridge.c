@@ -162,6 +162,14 @@ int dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
   return 0;
 }
 
+int dusk__context_hold(dusk_context_t *ctx, dusk_context_t *root,
+                       dusk_context_t **ret_ctx) {
+  if (dusk__node_of(ctx)->root != dusk__node_of(root)->root)
+    return dusk_context_with_root(ctx, root, ret_ctx);
+  *ret_ctx = dusk_context_ref(ctx);
+  return 0;
+}
+
 /* Under the lock of the inlet's tree. */
 static void take_inlet_out(dusk__node_t *inlet) {
   dusk_waiter_t *none = NULL;

@@ -24,7 +24,7 @@ typedef struct {
   uv_tcp_t handle; /* of the attempt under way */
   uv_connect_t req;
   dusk_waiter_t waiter;  /* for the start, then for the end of the share */
-  dusk_context_t *ctx;   /* held */
+  dusk_context_t *ctx;   /* held, in the root's tree */
   dusk_context_t *share; /* held: the attempt's part of the context's time */
   dusk__root_t *root;
   uv_tcp_t *tcp; /* the caller's */
@@ -230,19 +230,23 @@ int dusk_context_connect(dusk_context_t *ctx, dusk_context_t *root,
   if (port > UINT16_MAX) return UV_EINVAL;
   dial_t *dial = calloc(1, sizeof(*dial));
   if (dial == NULL) return UV_ENOMEM;
-  dial->ctx = ctx;
+  int err = dusk__context_hold(ctx, root, &dial->ctx);
+  if (err != 0) {
+    free(dial);
+    return err;
+  }
   dial->root = dusk__node_of(root)->root;
   dial->tcp = tcp;
   dial->cb = cb;
   dial->arg = arg;
   dial->fd = -1;
   assert(dusk__root_on_loop(dial->root));
-  int err = start(dial, host, service, port);
+  err = start(dial, host, service, port);
   if (err != 0) {
+    dusk_context_unref(dial->ctx);
     free(dial);
     return err;
   }
-  dusk_context_ref(ctx);
   atomic_fetch_add(&dial->root->users, 1);
   return 0;
 }

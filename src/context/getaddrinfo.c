@@ -13,17 +13,19 @@
 typedef struct {
   uv_getaddrinfo_t req;
   dusk_waiter_t waiter;
-  dusk_context_t *ctx; /* held */
+  dusk_context_t *ctx; /* held, in the root's tree */
   dusk__root_t *root;
   dusk_getaddrinfo_cb cb; /* NULL once called */
   void *arg;
   bool is_queued;
 } lookup_t;
 
-static void release(lookup_t *lookup) {
+/* Gives the context, to be released once the caller has been told. */
+static dusk_context_t *release(lookup_t *lookup) {
+  dusk_context_t *ctx = lookup->ctx;
   atomic_fetch_sub(&lookup->root->users, 1);
-  dusk_context_unref(lookup->ctx);
   free(lookup);
+  return ctx;
 }
 
 static void on_resolved(uv_getaddrinfo_t *req, int status,
@@ -32,11 +34,12 @@ static void on_resolved(uv_getaddrinfo_t *req, int status,
   dusk_getaddrinfo_cb cb = lookup->cb;
   void *arg = lookup->arg;
   dusk_waiter_stop(&lookup->waiter);
-  release(lookup);
+  dusk_context_t *ctx = release(lookup);
   if (cb != NULL)
     cb(status, res, arg);
   else
     uv_freeaddrinfo(res);
+  dusk_context_unref(ctx);
 }
 
 static void on_end(dusk_waiter_t *waiter) {
@@ -44,12 +47,14 @@ static void on_end(dusk_waiter_t *waiter) {
   dusk_getaddrinfo_cb cb = lookup->cb;
   void *arg = lookup->arg;
   int err = dusk_context_err(lookup->ctx);
+  dusk_context_t *released = NULL;
   lookup->cb = NULL;
   if (lookup->is_queued)
     (void)uv_cancel((uv_req_t *)&lookup->req); /* fails once it has begun */
   else
-    release(lookup);
+    released = release(lookup);
   cb(err, NULL, arg);
+  dusk_context_unref(released);
 }
 
 int dusk_context_getaddrinfo(dusk_context_t *ctx, dusk_context_t *root,
@@ -61,22 +66,26 @@ int dusk_context_getaddrinfo(dusk_context_t *ctx, dusk_context_t *root,
     return UV_EINVAL;
   lookup_t *lookup = calloc(1, sizeof(*lookup));
   if (lookup == NULL) return UV_ENOMEM;
-  lookup->ctx = ctx;
+  int err = dusk__context_hold(ctx, root, &lookup->ctx);
+  if (err != 0) {
+    free(lookup);
+    return err;
+  }
   lookup->root = dusk__node_of(root)->root;
   lookup->cb = cb;
   lookup->arg = arg;
-  lookup->is_queued = dusk_context_err(ctx) == 0;
+  lookup->is_queued = dusk_context_err(lookup->ctx) == 0;
   assert(dusk__root_on_loop(lookup->root));
   if (lookup->is_queued) {
-    int err = uv_getaddrinfo(dusk_context_loop(root), &lookup->req, on_resolved,
-                             node, service, hints);
+    err = uv_getaddrinfo(dusk_context_loop(root), &lookup->req, on_resolved,
+                         node, service, hints);
     if (err != 0) {
+      dusk_context_unref(lookup->ctx);
       free(lookup);
       return err;
     }
   }
-  dusk_context_ref(ctx);
   atomic_fetch_add(&lookup->root->users, 1);
-  dusk_context_after(ctx, &lookup->waiter, root, on_end);
+  dusk_context_after(lookup->ctx, &lookup->waiter, root, on_end);
   return 0;
 }

@@ -1,7 +1,8 @@
 /* sleep.c: a wait that ends early when its context does.
  *
  * A sleep is a child context whose deadline is the sleep's end, and a waiter on
- * it. The child's cause tells which of the two ended it.
+ * it, in the tree of the loop that calls back. The child's cause tells which of
+ * the two ended it.
  *
  *   awake --sleep--> asleep --callback--> awake, and called
  *                      |
@@ -51,8 +52,11 @@ int dusk_context_sleep(dusk_context_t *ctx, dusk_sleep_t *sleep,
   if (ctx == NULL || sleep == NULL || root == NULL || cb == NULL ||
       dusk_context_loop(root) == NULL)
     return UV_EINVAL;
-  dusk_context_t *child;
-  int err = dusk_context_with_timeout(ctx, duration_ms, &slept, &child);
+  dusk_context_t *held, *child;
+  int err = dusk__context_hold(ctx, root, &held);
+  if (err != 0) return err;
+  err = dusk_context_with_timeout(held, duration_ms, &slept, &child);
+  dusk_context_unref(held);
   if (err != 0) return err;
   sleep->ctx = child;
   sleep->cb = cb;

@@ -242,6 +242,12 @@ dusk__node_t *dusk__node_next(dusk__node_t *top, dusk__node_t *node,
 
 /* -- bridge.c ------------------------------------------------------------- */
 
+/* Holds a context as one of `root`'s tree, for the loop there to serve its
+ * deadline: by a reference, or from another tree by a bridge, which holds it.
+ * To be given back by unref. Errors: UV_ENOMEM, for a bridge. */
+int dusk__context_hold(dusk_context_t *ctx, dusk_context_t *root,
+                       dusk_context_t **ret_ctx);
+
 /* An inlet has ended, or tells a new deadline. Under the lock of its tree. */
 void dusk__bridge_changed(dusk__node_t *inlet);
 

@@ -14,11 +14,11 @@ static dusk__root_t *root_of(dusk_work_t *work) {
 }
 
 static void finish(dusk_work_t *work) {
-  dusk_context_t *ctx = work->ctx;
-  int err = work->has_begun ? 0 : dusk_context_err(ctx);
+  dusk_context_t *held = work->held;
+  int err = work->has_begun ? 0 : dusk_context_err(work->ctx);
   atomic_fetch_sub(&root_of(work)->users, 1);
   work->after_cb(work, err);
-  dusk_context_unref(ctx);
+  dusk_context_unref(held);
 }
 
 /* On a thread of the pool. */
@@ -52,6 +52,8 @@ int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
       after_cb == NULL || dusk_context_loop(root) == NULL)
     return UV_EINVAL;
   assert(dusk__root_on_loop(dusk__node_of(root)->root));
+  int err = dusk__context_hold(ctx, root, &work->held);
+  if (err != 0) return err;
   work->ctx = ctx;
   work->root = root;
   work->work_cb = work_cb;
@@ -59,12 +61,14 @@ int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
   work->has_begun = false;
   work->is_queued = dusk_context_err(ctx) == 0;
   if (work->is_queued) {
-    int err =
+    err =
         uv_queue_work(dusk_context_loop(root), &work->req, on_work, on_worked);
-    if (err != 0) return err;
+    if (err != 0) {
+      dusk_context_unref(work->held);
+      return err;
+    }
   }
-  dusk_context_ref(ctx);
   atomic_fetch_add(&root_of(work)->users, 1);
-  dusk_context_after(ctx, &work->waiter, root, on_end);
+  dusk_context_after(work->held, &work->waiter, root, on_end);
   return 0;
 }

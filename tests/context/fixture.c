@@ -36,6 +36,18 @@ static void on_idle(uv_idle_t *idle) {
   (void)idle;
 }
 
+void still_open(fixture_t *still) {
+  assert_int_equal(uv_loop_init(&still->loop), 0);
+  assert_int_equal(dusk_context_attach(&still->loop, &still->root), 0);
+}
+
+void still_close(fixture_t *still) {
+  assert_int_equal(entries(still->root), 0);
+  assert_int_equal(dusk_context_detach(still->root, NULL, NULL), 0);
+  run(&still->loop);
+  assert_int_equal(uv_loop_close(&still->loop), 0);
+}
+
 /* An idle handle keeps the loop alive and from blocking. */
 static void turn_while(uv_loop_t *loop, const int *flag, int turns,
                        uint64_t until) {

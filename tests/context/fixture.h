@@ -27,6 +27,10 @@ int fixture_close(void **state);
 #define fixture_test(f)                                                        \
   cmocka_unit_test_setup_teardown(f, fixture_open, fixture_close)
 
+/* A second root, on a loop that nobody turns before it is closed. */
+void still_open(fixture_t *still);
+void still_close(fixture_t *still);
+
 /* Turns the loop, whether it is alive or not, until *flag is not 0; fails
  * after ten seconds. */
 void run_until(uv_loop_t *loop, const int *flag);

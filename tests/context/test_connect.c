@@ -413,6 +413,25 @@ static void a_cancel_ends_the_look_up(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* DUSK-062. Its root is detached: so is the loop gone that served it. */
+static void a_deadline_of_another_tree_ends_it(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  size_t live = alloc_live();
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  dusk_context_t *ctx = with_timeout(other, 20, NULL);
+  caller_t caller;
+  uv.connect_errs[0] = UNANSWERED;
+  call(ctx, &caller, f->root, "127.0.0.1", "1");
+  dusk_context_unref(ctx); /* it is held */
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+  run_until(&f->loop, &caller.calls);
+  assert_failed(&caller, UV_ETIMEDOUT);
+  assert_untouched(&caller);
+  run(&f->loop);
+  assert_int_equal(alloc_live(), live);
+}
+
 static void on_detach(uv_tcp_t *tcp, int err, void *arg) {
   (void)tcp;
   assert_int_equal(err, UV_EACCES);
@@ -480,6 +499,24 @@ static void an_address_that_uses_its_share_up_timed_out(void **state) {
   assert_int_equal(uv.connects, 2);
   assert_live(ctx);
   end(ctx);
+}
+
+/* DUSK-063. The loop of the context's tree doesn't turn. The two seconds that
+ * an address gets at least are the first one's share. */
+static void shares_in_another_tree_pass_here(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  dusk_context_t *ctx = with_timeout(still.root, 2050, NULL);
+  caller_t caller;
+  uv.connect_errs[0] = uv.connect_errs[1] = UNANSWERED;
+  uint64_t begun = uv_hrtime();
+  call(ctx, &caller, f->root, "two.test", "1");
+  run_until(&f->loop, &caller.calls);
+  assert_failed(&caller, UV_ETIMEDOUT);
+  assert_int_equal(uv.connects, 2);
+  assert_true(uv_hrtime() - begun >= 2049 * MS);
+  dusk_context_unref(ctx);
+  still_close(&still);
 }
 
 static void first_share_is(fixture_t *f, uint64_t timeout_ms, uint64_t ms) {
@@ -578,6 +615,25 @@ static void each_allocation_may_fail(void **state) {
   close(listener.fd);
 }
 
+/* DUSK-038 */
+static void a_failed_start_in_another_tree_leaves_nothing(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  size_t live = alloc_live();
+  caller_t caller = {.calls = 0};
+  for (size_t n = 1; n <= 3; n++) { /* itself, a bridge, a look-up */
+    alloc_fail_at(n);
+    assert_int_equal(dusk_context_connect(still.root, f->root, &caller.tcp,
+                                          "two.test", "1", on_called, &caller),
+                     UV_ENOMEM);
+    assert_int_equal(alloc_live(), live);
+  }
+  alloc_fail_at(0);
+  run(&f->loop);
+  assert_int_equal(caller.calls, 0);
+  still_close(&still);
+}
+
 static void each_of_libuvs_calls_may_fail(void **state) {
   fixture_t *f = *state;
   listener_t listener;
@@ -648,12 +704,15 @@ int main(void) {
       connect_test(under_an_ended_context_nothing_is_tried),
       connect_test(a_cancel_before_the_first_attempt_ends_it),
       connect_test(a_cancel_ends_the_look_up),
+      connect_test(a_deadline_of_another_tree_ends_it),
       connect_test(in_its_callback_the_root_can_be_detached),
       connect_test(each_address_gets_its_share),
       connect_test(an_address_that_uses_its_share_up_timed_out),
+      connect_test(shares_in_another_tree_pass_here),
       connect_test(a_share_is_two_seconds_if_so_much_is_left),
       connect_test(a_failed_start_leaves_nothing),
       connect_test(each_allocation_may_fail),
+      connect_test(a_failed_start_in_another_tree_leaves_nothing),
       connect_test(each_of_libuvs_calls_may_fail),
       connect_test(no_descriptor_for_the_duplicate),
       connect_test(a_failed_first_address_leaves_the_second),

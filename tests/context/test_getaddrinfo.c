@@ -159,6 +159,74 @@ static void a_running_one_ends_at_the_deadline(void **state) {
   run(&f->loop);
 }
 
+/* DUSK-060. The loops of those trees don't turn, or are gone. */
+static void deadlines_of_other_trees_are_served_here(void **state) {
+  fixture_t *f = *state, still;
+  dusk_context_t *gone;
+  size_t live = alloc_live();
+  still_open(&still);
+  assert_int_equal(dusk_context_attach(&f->loop, &gone), 0);
+  dusk_context_t *ctxs[] = {with_timeout(still.root, 60000, NULL),
+                            with_timeout(gone, 60000, NULL)};
+  assert_int_equal(dusk_context_detach(gone, NULL, NULL), 0);
+  for (int i = 0; i < 2; i++) {
+    answer_t answer;
+    look_up(ctxs[i], &answer, f->root, "slow.test");
+    resolver_wait_slow();
+    dusk_context_bring_forward(ctxs[i], uv_hrtime() + MS);
+    dusk_context_unref(ctxs[i]); /* it is held */
+    run_until(&f->loop, &answer.calls);
+    assert_failed(&answer, UV_ETIMEDOUT);
+    resolver_let_go();
+    run(&f->loop);
+  }
+  still_close(&still);
+  assert_int_equal(alloc_live(), live);
+}
+
+typedef struct {
+  dusk_context_t *root;
+  size_t entries; /* of the root, when it was called */
+  size_t live;
+  int err;
+} holder_t;
+
+static void on_held(int err, struct addrinfo *res, void *arg) {
+  holder_t *holder = arg;
+  uv_freeaddrinfo(res);
+  holder->err = err;
+  holder->entries = entries(holder->root);
+  holder->live = alloc_live();
+}
+
+/* In its callback, too, when nobody else holds it: else it would have ended, or
+ * its memory be gone. */
+static void it_holds_the_context_to_the_end(void **state) {
+  static const dusk_key_t key = {NULL};
+  fixture_t *f = *state;
+  holder_t holder = {.root = f->root, .err = 1};
+  dusk_context_t *ctx = with_cancel(f->root);
+  assert_int_equal(dusk_context_getaddrinfo(ctx, f->root, "two.test", NULL,
+                                            NULL, on_held, &holder),
+                   0);
+  dusk_context_unref(ctx);
+  run(&f->loop);
+  assert_int_equal(holder.err, 0);
+  assert_int_equal(holder.entries, 1);
+
+  ctx = with_cancel(f->root);
+  dusk_context_t *layer = with_value(ctx, &key, f);
+  size_t live = alloc_live();
+  end(ctx);
+  assert_int_equal(dusk_context_getaddrinfo(layer, f->root, "two.test", NULL,
+                                            NULL, on_held, &holder),
+                   0);
+  dusk_context_unref(layer);
+  run(&f->loop);
+  assert_int_equal(holder.err, UV_ECANCELED);
+  assert_int_equal(holder.live, live);
+}
+
 /* DUSK-064 */
 static void under_an_ended_context_nobody_is_asked(void **state) {
   fixture_t *f = *state;
@@ -226,6 +294,27 @@ static void a_failed_start_leaves_nothing(void **state) {
   end(ctx);
 }
 
+/* DUSK-038 */
+static void a_failed_start_in_another_tree_leaves_nothing(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  size_t live = alloc_live();
+  answer_t answer = {.calls = 0};
+  for (size_t n = 1; n <= 3; n++) {
+    alloc_fail_at(n);
+    start_err = n < 3 ? 0 : UV_ENAMETOOLONG;
+    assert_int_equal(dusk_context_getaddrinfo(still.root, f->root, "two.test",
+                                              NULL, NULL, on_answer, &answer),
+                     n < 3 ? UV_ENOMEM : UV_ENAMETOOLONG);
+    assert_int_equal(alloc_live(), live);
+  }
+  alloc_fail_at(0);
+  start_err = 0;
+  run(&f->loop);
+  assert_int_equal(answer.calls, 0);
+  still_close(&still);
+}
+
 #define look_up_test(f)                                                        \
   cmocka_unit_test_setup_teardown(f, open_test, close_test)
 
@@ -236,9 +325,12 @@ int main(void) {
       look_up_test(a_queued_one_ends_with_its_context),
       look_up_test(a_running_one_ends_with_its_context),
       look_up_test(a_running_one_ends_at_the_deadline),
+      look_up_test(deadlines_of_other_trees_are_served_here),
+      look_up_test(it_holds_the_context_to_the_end),
       look_up_test(under_an_ended_context_nobody_is_asked),
       look_up_test(in_its_callback_the_root_can_be_detached),
       look_up_test(a_failed_start_leaves_nothing),
+      look_up_test(a_failed_start_in_another_tree_leaves_nothing),
   };
   pool_size();
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,10 +235,9 @@ static void stop_elsewhere(void *arg) {
 
 /* Either it was stopped or it was called; whatever the threads do, nothing is
  * touched that is gone. */
-static void stopping_races_with_waking(void **state) {
-  fixture_t *f = *state;
+static void stopping_races_with_waking_on(fixture_t *f, dusk_context_t *tree) {
   for (unsigned i = 0; i < 300; i++) {
-    dusk_context_t *ctx = with_cancel(f->root);
+    dusk_context_t *ctx = with_cancel(tree);
     sleeper_t sleeper;
     stopper_t stopper = {.sleeper = &sleeper, .delay_ns = i % 50 * 1000};
     uv_thread_t thread;
@@ -256,6 +255,18 @@ static void stopping_races_with_waking(void **state) {
   }
 }
 
+static void stopping_races_with_waking(void **state) {
+  fixture_t *f = *state;
+  stopping_races_with_waking_on(f, f->root);
+}
+
+static void stopping_races_with_waking_in_another_tree(void **state) {
+  fixture_t still;
+  still_open(&still);
+  stopping_races_with_waking_on(*state, still.root);
+  still_close(&still);
+}
+
 static void the_context_may_be_of_another_tree(void **state) {
   fixture_t *f = *state;
   dusk_context_t *other;
@@ -270,6 +281,65 @@ static void the_context_may_be_of_another_tree(void **state) {
   run(&f->loop);
   assert_woken(&cut, UV_ECANCELED);
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+}
+
+/* DUSK-053, DUSK-054 */
+static void that_trees_loop_need_not_turn(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  dusk_context_t *timed = with_timeout(still.root, 20, NULL);
+  dusk_context_t *brought = with_timeout(still.root, LONG_MS, NULL);
+  sleeper_t whole, cut, endless;
+  fall_asleep(still.root, &whole, f->root, 2);
+  fall_asleep(timed, &cut, f->root, LONG_MS);
+  fall_asleep(brought, &endless, f->root, DUSK_OFF);
+  run_until(&f->loop, &whole.calls);
+  run_until(&f->loop, &cut.calls);
+  assert_int_equal(endless.calls, 0);
+  assert_int_equal(dusk_context_bring_forward(brought, uv_hrtime() + MS), 0);
+  run_until(&f->loop, &endless.calls);
+  assert_woken(&whole, 0);
+  assert_woken(&cut, UV_ETIMEDOUT);
+  assert_woken(&endless, UV_ETIMEDOUT);
+  dusk_context_unref(timed);
+  dusk_context_unref(brought);
+  still_close(&still);
+}
+
+/* DUSK-053, DUSK-054 */
+static void that_root_may_be_detached(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  dusk_context_t *ctx = with_cancel(other);
+  dusk_context_t *timed = with_timeout(other, 20, NULL);
+  sleeper_t before, after, cut;
+  fall_asleep(ctx, &before, f->root, 2);
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+  fall_asleep(ctx, &after, f->root, 2);
+  fall_asleep(timed, &cut, f->root, LONG_MS);
+  run_until(&f->loop, &before.calls);
+  run_until(&f->loop, &after.calls);
+  run_until(&f->loop, &cut.calls);
+  assert_woken(&before, 0);
+  assert_woken(&after, 0);
+  assert_woken(&cut, UV_ETIMEDOUT);
+  dusk_context_unref(ctx);
+  dusk_context_unref(timed);
+}
+
+static void under_an_equal_deadline_there_it_is_whole(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  frozen = uv_hrtime();
+  dusk_context_t *ctx = with_deadline(still.root, frozen + 3 * MS, NULL);
+  sleeper_t sleeper;
+  fall_asleep(ctx, &sleeper, f->root, 3);
+  frozen = 0;
+  run_until(&f->loop, &sleeper.calls);
+  assert_woken(&sleeper, 0);
+  dusk_context_unref(ctx);
+  still_close(&still);
 }
 
 /* -- Failure -------------------------------------------------------------- */
@@ -296,6 +366,32 @@ static void a_failed_start_leaves_nothing(void **state) {
   assert_int_equal(sleeper.calls, 0);
   assert_false(dusk_sleep_stop(sleep));
   assert_int_equal(alloc_live(), live);
+}
+
+/* DUSK-038. One allocation, and one more for a context of another tree. */
+static void each_allocation_may_fail(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  dusk_context_t *trees[] = {f->root, still.root};
+  for (size_t count = 1; count <= 2; count++) {
+    sleeper_t sleeper = {.calls = 0};
+    dusk_context_t *ctx = trees[count - 1];
+    size_t live = alloc_live();
+    for (size_t n = 1; n <= count; n++) {
+      alloc_fail_at(n);
+      assert_int_equal(
+          dusk_context_sleep(ctx, &sleeper.sleep, f->root, 1, on_awake),
+          UV_ENOMEM);
+      assert_int_equal(alloc_live(), live);
+      assert_int_equal(entries(ctx), 0);
+    }
+    alloc_fail_at(0);
+    fall_asleep(ctx, &sleeper, f->root, LONG_MS);
+    assert_int_equal(alloc_live(), live + count);
+    assert_true(dusk_sleep_stop(&sleeper.sleep));
+    assert_int_equal(alloc_live(), live);
+  }
+  still_close(&still);
 }
 
 static void a_detached_root_is_refused(void **state) {
@@ -326,8 +422,13 @@ int main(void) {
       fixture_test(the_callback_may_sleep_again_or_free),
       fixture_test(another_thread_may_start_it),
       fixture_test(stopping_races_with_waking),
+      fixture_test(stopping_races_with_waking_in_another_tree),
       fixture_test(the_context_may_be_of_another_tree),
+      fixture_test(that_trees_loop_need_not_turn),
+      fixture_test(that_root_may_be_detached),
+      fixture_test(under_an_equal_deadline_there_it_is_whole),
       fixture_test(a_failed_start_leaves_nothing),
+      fixture_test(each_allocation_may_fail),
       fixture_test(a_detached_root_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -279,6 +279,32 @@ static void the_context_may_be_of_another_tree(void **state) {
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
 }
 
+/* DUSK-057. That tree's loop doesn't turn, or is gone. */
+static void a_deadline_of_another_tree_is_served_here(void **state) {
+  fixture_t *f = *state, still;
+  dusk_context_t *gone;
+  still_open(&still);
+  assert_int_equal(dusk_context_attach(&f->loop, &gone), 0);
+  dusk_context_t *ctxs[] = {with_timeout(still.root, 5, NULL),
+                            with_timeout(gone, 5, NULL)};
+  assert_int_equal(dusk_context_detach(gone, NULL, NULL), 0);
+  size_t live = alloc_live();
+  job_t jobs[2];
+  pool_t pool;
+  pool_hold(&pool);
+  for (int i = 0; i < 2; i++)
+    begin(ctxs[i], &jobs[i], f->root);
+  for (int i = 0; i < 2; i++) {
+    run_until(&f->loop, &jobs[i].calls);
+    assert_never_ran(&jobs[i], UV_ETIMEDOUT);
+  }
+  pool_let_go(&pool);
+  assert_int_equal(alloc_live(), live);
+  for (int i = 0; i < 2; i++)
+    dusk_context_unref(ctxs[i]);
+  still_close(&still);
+}
+
 /* -- Against another thread ----------------------------------------------- */
 
 enum { JOBS = 400 };
@@ -341,6 +367,29 @@ static void a_failed_start_leaves_nothing(void **state) {
   end(ctx);
 }
 
+/* DUSK-038 */
+static void a_failed_start_in_another_tree_leaves_nothing(void **state) {
+  fixture_t *f = *state, still;
+  still_open(&still);
+  size_t live = alloc_live();
+  job_t job = {.calls = 0};
+  alloc_fail_at(1);
+  assert_int_equal(
+      dusk_context_work(still.root, &job.work, f->root, on_run, on_after),
+      UV_ENOMEM);
+  assert_true(alloc_has_failed());
+  alloc_fail_at(0);
+  queue_err = UV_EAGAIN;
+  assert_int_equal(
+      dusk_context_work(still.root, &job.work, f->root, on_run, on_after),
+      UV_EAGAIN);
+  queue_err = 0;
+  run(&f->loop);
+  assert_int_equal(job.calls, 0);
+  assert_int_equal(alloc_live(), live);
+  still_close(&still);
+}
+
 /* DUSK-039 */
 static void it_allocates_nothing(void **state) {
   fixture_t *f = *state;
@@ -368,8 +417,10 @@ int main(void) {
       fixture_test(after_it_the_struct_is_the_callers),
       fixture_test(in_its_callback_the_root_can_be_detached),
       fixture_test(the_context_may_be_of_another_tree),
+      fixture_test(a_deadline_of_another_tree_is_served_here),
       fixture_test(each_ends_once_whoever_cancels),
       fixture_test(a_failed_start_leaves_nothing),
+      fixture_test(a_failed_start_in_another_tree_leaves_nothing),
       fixture_test(it_allocates_nothing),
   };
   pool_size();

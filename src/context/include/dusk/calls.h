@@ -4,13 +4,17 @@
  * Each ends early when its context does. For a call that returned 0 its
  * callback comes exactly once (but for a sleep that is stopped, never), on the
  * loop of `root`, not inside the call; one that failed never calls back. The
- * context is held meanwhile. `root` must be attached and stay so:
- * dusk_context_detach gives UV_EBUSY while a call is under way, so cancel the
- * contexts first and detach from the last callback.
+ * context is held until the callback has returned. `root` must be attached and
+ * stay so: dusk_context_detach gives UV_EBUSY while a call is under way, so
+ * cancel the contexts first and detach from the last callback.
+ *
+ * The context may belong to another root, at the cost of an allocation: the
+ * call hangs on it by dusk_context_with_root. So the loop of `root` serves the
+ * call's deadlines and the context's, and that other root's loop need not turn;
+ * it may even be detached meanwhile.
  *
  * Threads: if not said otherwise, a function belongs to the thread of the loop
- * of `root`. The context may be cancelled from any thread, and may belong to
- * another root; its deadlines then pass on that one's loop. */
+ * of `root`. The context may be cancelled from any thread. */
 #ifndef DUSK_CALLS_H
 #define DUSK_CALLS_H
 
@@ -62,6 +66,7 @@ struct dusk_work {
   uv_work_t req;
   dusk_waiter_t waiter;
   dusk_context_t *ctx;
+  dusk_context_t *held;
   dusk_context_t *root;
   dusk_work_cb work_cb;
   dusk_after_work_cb after_cb;
@@ -76,8 +81,9 @@ struct dusk_work {
  * Work that runs is not interrupted: a long one asks dusk_context_err(ctx).
  *
  * The struct must stay where it is until `after_cb`; there it is the caller's
- * again, to be freed or queued anew. Keeps uv_run going. Allocates nothing.
- * Errors: UV_EINVAL, what uv_queue_work gives.
+ * again, to be freed or queued anew. Keeps uv_run going. Allocates nothing, but
+ * under a context of another root.
+ * Errors: UV_EINVAL, UV_ENOMEM, what uv_queue_work gives.
  * Go: go func() { ... }() with ctx as its first argument */
 DUSK_EXTERN int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
                                   dusk_context_t *root, dusk_work_cb work_cb,

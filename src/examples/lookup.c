@@ -2,6 +2,7 @@
  * (2 s) has passed or Ctrl+C comes. Status 1 if a name has no address. */
 #include <dusk/calls.h>
 #include <dusk/signal.h>
+#include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,11 @@ static void on_address(int err, struct addrinfo *res, void *name) {
   if (--left == 0) uv_stop(loop);
 }
 
+static int usage(void) {
+  fprintf(stderr, "usage: lookup [-t MS] NAME...\n");
+  return 2;
+}
+
 static void must(int err) {
   if (err == 0) return;
   fprintf(stderr, "lookup: %s\n", dusk_strerror(err));
@@ -30,22 +36,24 @@ int main(int argc, char **argv) {
   int first = 1;
   uint64_t timeout_ms = 2000;
   if (argc > 2 && strcmp(argv[1], "-t") == 0) {
-    timeout_ms = strtoull(argv[2], NULL, 10);
+    char *end;
+    timeout_ms = strtoull(argv[2], &end, 10);
+    if (!isdigit((unsigned char)argv[2][0]) || *end != '\0') return usage();
     first = 3;
   }
-  if (first >= argc) {
-    fprintf(stderr, "usage: lookup [-t MS] NAME...\n");
-    return 2;
-  }
+  if (first >= argc) return usage();
   dusk_context_t *root, *interrupted, *ctx;
   loop = uv_default_loop();
   must(dusk_context_attach(loop, &root));
   must(dusk_context_with_signals(root, (int[]){SIGINT}, 1, &interrupted));
   must(dusk_context_with_timeout(interrupted, timeout_ms, NULL, &ctx));
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  for (int i = first; i < argc; i++, left++)
-    must(dusk_context_getaddrinfo(ctx, root, argv[i], NULL, &hints, on_address,
-                                  argv[i]));
+  left = argc - first;
+  for (int i = first; i < argc; i++) {
+    int err = dusk_context_getaddrinfo(ctx, root, argv[i], NULL, &hints,
+                                       on_address, argv[i]);
+    if (err != 0) on_address(err, NULL, argv[i]); /* such as no name at all */
+  }
   uv_run(loop, UV_RUN_DEFAULT); /* until the last one is told */
 
   dusk_context_unref(ctx);

@@ -2,14 +2,16 @@
 
 import signal
 
-from harness import example
+import pytest
+
+from harness import example, program
 
 
 def lines(run, name, *args):
-    program = run(example(name), *args, listeners=0)
-    status = program.wait()
-    assert program.err.all() == []
-    return sorted(program.out.all()), status
+    child = run(example(name), *args, listeners=0)
+    status = child.wait()
+    assert child.err.all() == []
+    return sorted(child.out.all()), status
 
 
 def test_lookup_finds_names(run):
@@ -33,8 +35,48 @@ def test_lookup_has_one_deadline_for_all(run):
     assert status == 1
 
 
-def test_lookup_tells_how_it_is_used(run):
-    lookup = run(example("lookup"), listeners=0)
+def test_lookup_goes_on_after_a_name_that_is_none(run):
+    long = 300 * "x"
+    invalid = ["", long]
+    told = [f"{name}: invalid argument" for name in invalid]
+    assert lines(run, "lookup", *invalid) == (sorted(told), 1)
+    found = "127.0.0.1: 127.0.0.1"
+    assert lines(run, "lookup", "", "127.0.0.1", long) == (
+        sorted([found, *told]), 1)
+
+
+def hang(run, *args):
+    """A look-up of hang.test, which hangs in libuv's only thread. What comes
+    before it is done then, and what comes after it waits."""
+    lookup = run(program("lookup_hang"), *args, listeners=0,
+                 env={"UV_THREADPOOL_SIZE": "1"})
+    lookup.err.wait("^hangs$")
+    return lookup
+
+
+def test_lookup_ends_on_ctrl_c_also_while_the_resolver_hangs(run):
+    a_minute = 60 * 1000  # longer than this test waits
+    lookup = hang(run, "-t", str(a_minute), "127.0.0.1", "hang.test", "::1")
+    lookup.signal(signal.SIGINT)
+    assert lookup.wait() == 1
+    assert sorted(lookup.out.all()) == ["127.0.0.1: 127.0.0.1",
+                                        "::1: context canceled",
+                                        "hang.test: context canceled"]
+
+
+def test_lookup_ends_at_the_deadline_also_while_the_resolver_hangs(run):
+    lookup = hang(run, "-t", "200", "hang.test", "127.0.0.1")
+    assert lookup.wait() == 1
+    assert sorted(lookup.out.all()) == [
+        "127.0.0.1: context deadline exceeded",
+        "hang.test: context deadline exceeded"]
+
+
+@pytest.mark.parametrize("args", [
+    [], ["-t", "1"], ["-t", "abc", "::1"], ["-t", "", "::1"],
+    ["-t", "-1", "::1"], ["-t", "5s", "::1"]])
+def test_lookup_tells_how_it_is_used(run, args):
+    lookup = run(example("lookup"), *args, listeners=0)
     assert lookup.wait() == 2
     lookup.err.wait("^usage: ")
 

@@ -164,26 +164,44 @@ static void ctx_150_many_threads_below_one_parent(void **state) {
 
 /* -- Asking --------------------------------------------------------------- */
 
+static const dusk_key_t key = {"key"};
+
+typedef struct {
+  dusk_context_t *ctx;
+  dusk_context_t *layer; /* of values, on top of it */
+  uint64_t deadline_ns;
+} asked_t;
+
+/* What the cancel does not change. */
+static void ask_the_rest(const asked_t *asked) {
+  assert_true(dusk_context_deadline(asked->layer) == asked->deadline_ns);
+  assert_ptr_equal(dusk_context_value(asked->layer, &key), &cause);
+}
+
 static void cancel_or_poll_cause(void *arg, int number) {
-  dusk_context_t *ctx = arg;
+  const asked_t *asked = arg;
   if (number == 0) {
-    dusk_context_cancel(ctx, &cause);
+    dusk_context_cancel(asked->ctx, &cause);
     return;
   }
   const dusk_cause_t *seen;
-  while ((seen = dusk_context_cause(ctx)) == NULL)
-    continue;
+  while ((seen = dusk_context_cause(asked->layer)) == NULL)
+    ask_the_rest(asked);
   assert_ptr_equal(seen, &cause);
-  assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
+  assert_int_equal(dusk_context_err(asked->layer), UV_ECANCELED);
+  ask_the_rest(asked);
 }
 
 static void ctx_083_a_polled_cause_is_none_or_the_last(void **state) {
   fixture_t *f = *state;
   for (int round = 0; round < ROUNDS; round++) {
     dusk_context_t *top = with_timeout(f->root, 60000, NULL);
-    dusk_context_t *ctx = with_cancel(top);
-    together(THREADS, cancel_or_poll_cause, ctx); /* CTX-149 */
-    dusk_context_unref(ctx);
+    asked_t asked = {.ctx = with_cancel(top)};
+    asked.layer = with_value(asked.ctx, &key, (void *)&cause);
+    asked.deadline_ns = dusk_context_deadline(top);
+    together(THREADS, cancel_or_poll_cause, &asked); /* CTX-149 */
+    dusk_context_unref(asked.layer);
+    dusk_context_unref(asked.ctx);
     dusk_context_unref(top);
   }
 }

@@ -1,13 +1,14 @@
 """The rows of tests/spec: each has a test that names it, or a reason.
 
 A test names a row as `ctx_nnn_...` in a function's name or as `CTX-nnn` in a
-comment; SIG and DUSK likewise. "CTX-nnn to 999" names the first one only. A row
+comment; SIG and DUSK likewise. Such a function must also be in its file's list
+of tests, or it never runs. "CTX-nnn to 999" names the first one only. A row
 that is marked stands in deviations.md, under the mark's heading."""
 
 import collections
 import re
 
-from sources import ROOT
+from sources import ROOT, c_files, without_comments
 
 SPEC = ROOT / "tests" / "spec"
 MARKS = ("differs", "no counterpart", "not shown")
@@ -15,6 +16,8 @@ UNTESTED = MARKS[1:]
 
 NAME = re.compile(
     r"(?<![A-Za-z])((?:CTX|SIG|DUSK)-\d+|(?:ctx|sig|dusk)_\d+(?=_))")
+
+FUNCTION = re.compile(r"\b(?:ctx|sig|dusk)_\d+_\w+")
 
 Row = collections.namedtuple("Row", "promise mark")
 
@@ -96,6 +99,15 @@ def test_tests_name_rows_that_exist():
     unknown = [f"{row} in {', '.join(sorted(files))}"
                for row, files in NAMED.items() if row not in ROWS]
     assert not unknown, "no such rows: " + "; ".join(unknown)
+
+
+def test_functions_that_name_a_row_are_listed():
+    unlisted = []
+    for path in c_files("tests"):
+        times = collections.Counter(FUNCTION.findall(without_comments(path)))
+        unlisted += [f"{name} in {path.name}"
+                     for name, count in times.items() if count < 2]
+    assert not unlisted, "defined, but never run: " + ", ".join(unlisted)
 
 
 def test_ids_are_unique_and_complete():

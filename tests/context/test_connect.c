@@ -413,7 +413,7 @@ static void a_cancel_ends_the_look_up(void **state) {
   dusk_context_unref(ctx);
 }
 
-/* DUSK-062. Its root is detached: so is the loop gone that served it. */
+/* DUSK-066. Its root is detached: so is the loop gone that served it. */
 static void a_deadline_of_another_tree_ends_it(void **state) {
   fixture_t *f = *state;
   dusk_context_t *other;
@@ -501,7 +501,7 @@ static void an_address_that_uses_its_share_up_timed_out(void **state) {
   end(ctx);
 }
 
-/* DUSK-063. The loop of the context's tree doesn't turn. The two seconds that
+/* DUSK-066. The loop of the context's tree doesn't turn. The two seconds that
  * an address gets at least are the first one's share. */
 static void shares_in_another_tree_pass_here(void **state) {
   fixture_t *f = *state, still;

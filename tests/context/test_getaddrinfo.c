@@ -159,7 +159,7 @@ static void a_running_one_ends_at_the_deadline(void **state) {
   run(&f->loop);
 }
 
-/* DUSK-060. The loops of those trees don't turn, or are gone. */
+/* DUSK-066. The loops of those trees don't turn, or are gone. */
 static void deadlines_of_other_trees_are_served_here(void **state) {
   fixture_t *f = *state, still;
   dusk_context_t *gone;

@@ -283,7 +283,7 @@ static void the_context_may_be_of_another_tree(void **state) {
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
 }
 
-/* DUSK-053, DUSK-054 */
+/* DUSK-066 */
 static void that_trees_loop_need_not_turn(void **state) {
   fixture_t *f = *state, still;
   still_open(&still);
@@ -306,7 +306,7 @@ static void that_trees_loop_need_not_turn(void **state) {
   still_close(&still);
 }
 
-/* DUSK-053, DUSK-054 */
+/* DUSK-066 */
 static void that_root_may_be_detached(void **state) {
   fixture_t *f = *state;
   dusk_context_t *other;

@@ -279,7 +279,7 @@ static void the_context_may_be_of_another_tree(void **state) {
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
 }
 
-/* DUSK-057. That tree's loop doesn't turn, or is gone. */
+/* DUSK-066. That tree's loop doesn't turn, or is gone. */
 static void a_deadline_of_another_tree_is_served_here(void **state) {
   fixture_t *f = *state, still;
   dusk_context_t *gone;

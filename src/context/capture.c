@@ -18,11 +18,17 @@
  *   signal anew, until the disposition is what it shall be. Only while libuv's
  *   handler is put in place, and the gate before it, can a thread slip past;
  *   so a stop within 5 ms of that waits for the rest of them.
+ * - Somebody may save the disposition and restore it later, as system(3) does,
+ *   and so bring back a gate whose time is over. It then puts in its own place
+ *   what was found before the first capture, or libuv's handler if that was
+ *   left to somebody else.
  * - A handle can be stopped on its loop's thread alone. Who takes a signal
  *   away from everywhere mutes the captures and sets the disposition past
  *   libuv, which goes on to believe that its handler is in place until they
  *   are stopped. Whether somebody else's uv_signal_t has the signal too, only
  *   the last stop tells.
+ * - Its handler, one for all signals, has no name. It is known from where a
+ *   start put it; no other handler that is found is taken for it.
  *
  * Dispositions belong to the process, and a handler gets no argument: hence
  * the one table with a lock in this library. */
@@ -32,21 +38,27 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
 
 enum { SIGNALS = 65, SETTLE_NS = 5000000 };
+
+/* A gate; while one is closed, somebody has the lock. */
+enum { GONE, OPEN, CLOSED };
 
 typedef struct {
   dusk__capture_t *live; /* under the lock, as the next four */
   unsigned muted;        /* that libuv still has */
+  bool is_silenced;      /* libuv's handler gave way to an ignore */
   struct sigaction former;
-  struct sigaction libuv;
-  uint64_t gated_ns;            /* when the gate was put up */
-  void (*_Atomic handler)(int); /* libuv's */
-  atomic_bool open;
+  uint64_t gated_ns; /* when the gate was put up */
+  /* What the gate stands for once it is gone; changes while it is closed. */
+  struct sigaction behind;
+  atomic_int gate;
   atomic_int inside; /* threads between the gate and the handler's end */
 } entry_t;
 
 static entry_t table[SIGNALS];
+static struct sigaction libuv; /* its handler; known before a gate is put up */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -66,13 +78,26 @@ static bool is_function(const struct sigaction *action) {
   return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
 }
 
-static bool is_libuv(const entry_t *entry, const struct sigaction *action) {
-  return is_function(action) && action->sa_handler == entry->libuv.sa_handler;
+static bool is_libuv(const struct sigaction *action) {
+  return is_function(action) && action->sa_handler == libuv.sa_handler;
 }
 
 static bool is_own_fault(int signum, const siginfo_t *info) {
   return dusk__capture_is_fault(signum) && info->si_code > 0 &&
          info->si_code != SI_USER && info->si_code != SI_QUEUE;
+}
+
+static void gate(int signum, siginfo_t *info, void *context);
+
+static bool is_gate(const struct sigaction *action) {
+  return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == gate;
+}
+
+/* Somebody has brought the gate back. */
+static void step_aside(int signum) {
+  struct sigaction now;
+  sigaction(signum, NULL, &now);
+  if (is_gate(&now)) sigaction(signum, &table[signum].behind, NULL);
 }
 
 static void gate(int signum, siginfo_t *info, void *context) {
@@ -81,35 +106,46 @@ static void gate(int signum, siginfo_t *info, void *context) {
   entry_t *entry = &table[signum];
   if (is_own_fault(signum, info)) {
     /* It comes again at once, for whom it would have come to. */
-    struct sigaction found = entry->former;
-    if (is_libuv(entry, &found)) found.sa_handler = SIG_DFL;
+    struct sigaction found = entry->behind;
+    if (is_libuv(&found)) found.sa_handler = SIG_DFL;
     sigaction(signum, &found, NULL);
     return;
   }
   atomic_fetch_add(&entry->inside, 1);
-  bool open = atomic_load(&entry->open);
-  void (*handler)(int) = atomic_load(&entry->handler);
-  if (open) handler(signum);
+  int state = atomic_load(&entry->gate);
+  if (state == OPEN)
+    libuv.sa_handler(signum);
+  else if (state == GONE)
+    step_aside(signum);
   atomic_fetch_sub(&entry->inside, 1);
-  if (!open) raise(signum);
+  if (state != OPEN) raise(signum);
   errno = saved_errno;
 }
 
-static bool is_gate(const struct sigaction *action) {
-  return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == gate;
-}
-
 static void put_gate(int signum, struct sigaction *ret_before) {
-  struct sigaction gated = table[signum].libuv;
+  struct sigaction gated = libuv;
   gated.sa_flags |= SA_SIGINFO;
   gated.sa_sigaction = gate;
   sigaction(signum, &gated, ret_before);
 }
 
+/* Waits for those inside. The signal must be blocked on this thread until the
+ * gate is not closed any more, or else it could be raised here for ever. */
 static void close_gate(entry_t *entry) {
-  atomic_store(&entry->open, false);
+  atomic_store(&entry->gate, CLOSED);
   while (atomic_load(&entry->inside) > 0)
     sched_yield();
+}
+
+static void block(int signum, sigset_t *ret_before) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signum);
+  pthread_sigmask(SIG_BLOCK, &set, ret_before);
+}
+
+static void unblock(const sigset_t *before) {
+  pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
 /* -- Forks ---------------------------------------------------------------- */
@@ -140,25 +176,85 @@ static void take_lock(void) {
   pthread_mutex_lock(&lock);
 }
 
+/* -- libuv's handler ------------------------------------------------------ */
+
+static void on_nothing(uv_signal_t *handle, int signum) {
+  (void)handle;
+  (void)signum;
+}
+
+/* On a loop of its own, with a signal that has no effect by default. */
+static void learn_by(int signum) {
+  struct sigaction before, now;
+  uv_loop_t loop;
+  uv_signal_t handle;
+  sigaction(signum, NULL, &before);
+  if (is_function(&before) || uv_loop_init(&loop) != 0) return;
+  if (uv_signal_init(&loop, &handle) == 0) {
+    if (uv_signal_start(&handle, on_nothing, signum) == 0) {
+      sigaction(signum, NULL, &now);
+      if (is_function(&now)) libuv = now;
+      uv_signal_stop(&handle);
+      sigaction(signum, NULL, &now);
+      if (now.sa_handler == SIG_DFL) sigaction(signum, &before, NULL);
+    }
+    uv_close((uv_handle_t *)&handle, NULL);
+  }
+  uv_run(&loop, UV_RUN_DEFAULT);
+  (void)uv_loop_close(&loop);
+}
+
+/* Where it can't be learned, it is nobody's. */
+static void learn(void) {
+  if (!is_function(&libuv)) learn_by(SIGURG);
+  if (!is_function(&libuv)) learn_by(SIGWINCH);
+}
+
 /* -- Start ---------------------------------------------------------------- */
 
-/* libuv has its first handle of ours that isn't muted: puts the gate before
- * its handler. That one is what was put in place just now; if nothing was, it
- * is there, or known, for a handle that is muted or not ours. */
-static int take(int signum, const struct sigaction *before) {
-  entry_t *entry = &table[signum];
+/* After a start: whether libuv's handler is in place, or was until dusk put
+ * something over it. */
+static bool libuv_has(int signum, const struct sigaction *before) {
+  const entry_t *entry = &table[signum];
   struct sigaction now;
   sigaction(signum, NULL, &now);
-  if (now.sa_handler != before->sa_handler || !is_function(&entry->libuv))
-    entry->libuv = now;
-  if (!is_function(&entry->libuv)) return UV_EBUSY;
-  entry->former = *before;
-  if (is_gate(before)) entry->former.sa_handler = SIG_DFL;
-  atomic_store(&entry->handler, entry->libuv.sa_handler);
-  atomic_store(&entry->open, true);
+  if (!is_function(&libuv) && is_function(&now) &&
+      now.sa_handler != before->sa_handler)
+    libuv = now;
+  learn();
+  return is_libuv(&now) || is_gate(&now) || entry->live != NULL ||
+         entry->muted > 0 || (entry->is_silenced && now.sa_handler == SIG_IGN);
+}
+
+/* Puts the gate before libuv's handler. */
+static int take(dusk__capture_t *capture, uv_signal_cb cb) {
+  int signum = capture->signum;
+  entry_t *entry = &table[signum];
+  struct sigaction before = {.sa_handler = SIG_DFL};
+  close_gate(entry);
+  sigaction(signum, NULL, &before);
+  int err = uv_signal_start(&capture->handle, cb, signum);
+  if (err == 0 && !libuv_has(signum, &before)) {
+    uv_signal_stop(&capture->handle);
+    err = UV_EBUSY;
+  }
+  if (err != 0) {
+    atomic_store(&entry->gate, entry->live != NULL ? OPEN : GONE);
+    return err;
+  }
+  if (!is_gate(&before)) entry->behind = before;
+  entry->former = entry->behind;
+  entry->is_silenced = false;
+  atomic_store(&entry->gate, OPEN);
   put_gate(signum, NULL);
   entry->gated_ns = uv_hrtime();
   return 0;
+}
+
+static bool is_gated(int signum) {
+  struct sigaction now = {.sa_handler = SIG_DFL};
+  sigaction(signum, NULL, &now);
+  return is_gate(&now);
 }
 
 static void link_live(entry_t *entry, dusk__capture_t *capture) {
@@ -178,15 +274,17 @@ static void unlink_live(entry_t *entry, dusk__capture_t *capture) {
 
 int dusk__capture_start(dusk__capture_t *capture, uv_signal_cb cb, int signum) {
   entry_t *entry = &table[signum];
-  struct sigaction before = {.sa_handler = SIG_DFL};
+  sigset_t before;
+  int err;
   capture->signum = signum;
   atomic_init(&capture->is_muted, false);
   take_lock();
-  sigaction(signum, NULL, &before);
-  int err = uv_signal_start(&capture->handle, cb, signum);
-  if (err == 0 && entry->live == NULL) {
-    err = take(signum, &before);
-    if (err != 0) uv_signal_stop(&capture->handle);
+  if (entry->live != NULL && is_gated(signum)) {
+    err = uv_signal_start(&capture->handle, cb, signum);
+  } else {
+    block(signum, &before);
+    err = take(capture, cb);
+    unblock(&before);
   }
   if (err == 0) link_live(entry, capture);
   pthread_mutex_unlock(&lock);
@@ -196,17 +294,12 @@ int dusk__capture_start(dusk__capture_t *capture, uv_signal_cb cb, int signum) {
 /* -- Stop ----------------------------------------------------------------- */
 
 /* Stops the last live handle, or a muted one while none is live, and sets the
- * disposition that was found before the first, or before this stop. The signal
- * is blocked on this thread meanwhile, or else it would be raised here again
- * and again. */
+ * disposition that was found before the first, or before this stop. */
 static void stop_last(uv_signal_t *handle, int signum, bool is_muted) {
   entry_t *entry = &table[signum];
   struct sigaction found, now, wanted = entry->former;
-  sigset_t set, before;
-  sigemptyset(&set);
-  sigaddset(&set, signum);
-  pthread_sigmask(SIG_BLOCK, &set, &before);
-
+  sigset_t before;
+  block(signum, &before);
   close_gate(entry);
   if (is_muted)
     put_gate(signum, &found);
@@ -216,25 +309,28 @@ static void stop_last(uv_signal_t *handle, int signum, bool is_muted) {
   uv_signal_stop(handle);
   sigaction(signum, NULL, &now);
   if (is_gate(&now)) { /* libuv still has others */
-    if (entry->muted == 0 && wanted.sa_handler == entry->former.sa_handler)
-      wanted = entry->libuv;
+    if (entry->muted == 0 && !entry->is_silenced) entry->behind = libuv;
+    if (wanted.sa_handler == entry->former.sa_handler) wanted = entry->behind;
     sigaction(signum, &wanted, NULL);
-  } else if (now.sa_handler == SIG_DFL && !is_libuv(entry, &wanted)) {
+  } else if (now.sa_handler == SIG_DFL && !is_libuv(&wanted)) {
     sigaction(signum, &wanted, NULL);
   }
-
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  atomic_store(&entry->gate, GONE);
+  unblock(&before);
 }
 
-/* Others need not wait with us for who may have slipped past the gate. */
+/* Others need not wait with us for who may have slipped past the gate. A signal
+ * ends the sleep: one that went on with the rest, as uv_sleep does, would never
+ * end while they pour in. */
 static void take_lock_for_stop(dusk__capture_t *capture) {
+  static const struct timespec millisecond = {.tv_nsec = 1000000};
   entry_t *entry = &table[capture->signum];
   for (;;) {
     take_lock();
     bool is_last = entry->live == capture && capture->next == NULL;
     if (!is_last || uv_hrtime() - entry->gated_ns >= SETTLE_NS) return;
     pthread_mutex_unlock(&lock);
-    uv_sleep(1);
+    nanosleep(&millisecond, NULL);
   }
 }
 
@@ -268,14 +364,13 @@ static void mute_live(entry_t *entry) {
   }
 }
 
-/* Here libuv's handler may show for the last time. */
 static void set_ignored(int signum) {
   static const struct sigaction ignored = {.sa_handler = SIG_IGN};
   entry_t *entry = &table[signum];
   struct sigaction before;
   if (sigaction(signum, &ignored, &before) != 0) return; /* the system's own */
-  if (!is_function(&entry->libuv)) entry->libuv = before;
-  entry->former.sa_handler = SIG_DFL; /* not what the last stop will find */
+  if (is_function(&before)) learn();
+  if (is_gate(&before) || is_libuv(&before)) entry->is_silenced = true;
 }
 
 void dusk__capture_mute(int signum, bool ignore) {
@@ -287,7 +382,7 @@ void dusk__capture_mute(int signum, bool ignore) {
   if (ignore)
     set_ignored(signum);
   else if (is_gate(&now))
-    sigaction(signum, &entry->former, NULL);
+    sigaction(signum, &entry->behind, NULL);
   pthread_mutex_unlock(&lock);
 }
 

@@ -47,6 +47,7 @@ int dusk_signals_new(dusk_context_t *root, unsigned capacity,
   if (root == NULL || capacity == UINT_MAX || ret_signals == NULL ||
       dusk_context_loop(root) == NULL)
     return UV_EINVAL;
+  assert(dusk__root_on_loop(dusk__node_of(root)->root));
   dusk_signals_t *signals = malloc(sizeof(*signals) + capacity + 1);
   if (signals == NULL) return UV_ENOMEM;
   *signals =
@@ -58,19 +59,23 @@ int dusk_signals_new(dusk_context_t *root, unsigned capacity,
 
 /* -- The queue ------------------------------------------------------------ */
 
-/* One more place when a callback waits: it takes one at once. */
-static void push(dusk_signals_t *signals, int signum) {
+/* One more place when a callback waits: it takes one at once. Who mutes a watch
+ * takes the lock after it, and then nothing is queued any more. */
+static void push(watch_t *watch) {
+  dusk_signals_t *signals = watch->signals;
   dusk__root_lock(signals->root);
-  if (signals->count < signals->capacity + (signals->cb != NULL)) {
+  if (!atomic_load(&watch->capture.is_muted) &&
+      signals->count < signals->capacity + (signals->cb != NULL)) {
     unsigned tail =
         (signals->head + signals->count++) % (signals->capacity + 1);
-    signals->queue[tail] = (unsigned char)signum;
+    signals->queue[tail] = (unsigned char)watch->capture.signum;
   }
   dusk__root_unlock(signals->root);
 }
 
 int dusk_signals_next(dusk_signals_t *signals) {
   int signum = 0;
+  if (signals == NULL) return 0;
   dusk__root_lock(signals->root);
   if (signals->count > 0) {
     signum = signals->queue[signals->head];
@@ -104,8 +109,9 @@ static void on_ready(dusk_waiter_t *ready) {
   if (signum != 0) hand_over(signals, signum);
 }
 
-/* Has the waiting callback called for what is queued. */
+/* Has the callback called for what is queued, if it waits. */
 static void post_ready(dusk_signals_t *signals) {
+  if (signals->cb == NULL || is_empty(signals)) return;
   dusk_waiter_stop(&signals->ready);
   dusk__waiter_post(&signals->ready, signals->root, on_ready);
 }
@@ -120,7 +126,7 @@ int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
     return UV_EBUSY;
   signals->cb = cb;
   signals->arg = arg;
-  if (cb != NULL && !is_empty(signals)) post_ready(signals);
+  post_ready(signals);
   return 0;
 }
 
@@ -132,7 +138,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
   if (signals->cb != NULL && is_empty(signals))
     hand_over(signals, signum);
   else
-    push(signals, signum);
+    push(watch);
   watch->in_callback = false;
 }
 
@@ -146,10 +152,9 @@ static void on_closed(uv_handle_t *handle) {
 
 /* What the loop had not dispatched yet is queued. */
 static void stop_watch(watch_t *watch) {
-  dusk_signals_t *signals = watch->signals;
   unsigned caught = dusk__capture_stop(&watch->capture, watch->in_callback);
   for (; caught > 0; caught--)
-    push(signals, watch->capture.signum);
+    push(watch);
   watch->signals = NULL;
   uv_close((uv_handle_t *)&watch->capture.handle, on_closed);
 }
@@ -247,6 +252,7 @@ int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
     int err = add_watch(signals, signum);
     if (err != 0 && err != UV_EINVAL) {
       stop_watches(signals, before);
+      post_ready(signals);
       return err;
     }
   }
@@ -254,9 +260,10 @@ int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
 }
 
 void dusk_signals_stop(dusk_signals_t *signals) {
+  if (signals == NULL) return;
   assert(dusk__root_on_loop(signals->root));
   stop_watches(signals, NULL);
-  if (signals->cb != NULL && !is_empty(signals)) post_ready(signals);
+  post_ready(signals);
 }
 
 void dusk_signals_free(dusk_signals_t *signals) {

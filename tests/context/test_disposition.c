@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -34,13 +36,25 @@ static void lives(child_env_t *env, void *arg) {
  * signal, of which a shell makes 128 and its number. */
 static void sig_043_then_signals_kill_again(void **state) {
   (void)state;
-  static int deadly[] = {SIGHUP, SIGINT, SIGTERM};
-  for (int i = 0; i < 6; i++) {
-    child_t child = child_start(i < 3 ? dies : lives, &deadly[i % 3]);
+  static int deadly[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+  for (int i = 0; i < 8; i++) {
+    child_t child = child_start(i < 4 ? dies : lives, &deadly[i % 4]);
     child_expect(&child, "stopped");
-    child_signal(&child, deadly[i % 3]);
-    child_expect_death(&child, deadly[i % 3]);
+    child_signal(&child, deadly[i % 4]);
+    child_expect_death(&child, deadly[i % 4]); /* SIG-049: SIGUSR1 */
   }
+}
+
+CHILD_TEST(sig_049_or_have_no_effect_again) {
+  static const int winch = SIGWINCH;
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &winch, 1);
+  dusk_signals_stop(signals);
+  must(disposition(SIGWINCH) == SIG_DFL);
+  send_self(SIGWINCH);
+  serve_turn(env);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
 }
 
 static volatile sig_atomic_t handled;
@@ -49,7 +63,7 @@ static void handler(int signum) {
   handled = signum;
 }
 
-/* SIG-088, SIG-049: with its flags and mask; no other takes its place. */
+/* SIG-088: with its flags and mask; no other takes its place. */
 CHILD_TEST(a_handler_found_before_comes_back) {
   (void)arg;
   struct sigaction mine = {.sa_handler = handler, .sa_flags = SA_NODEFER};
@@ -94,7 +108,7 @@ CHILD_TEST(a_forked_child_can_use_its_signals) {
     dusk_signals_free(signals);
     dusk_signals_free(before);
     must(disposition(SIGUSR1) == SIG_DFL);
-    _exit(0);
+    return; /* and closes its loop */
   }
   child_t child = {pid, dup(0)};
   must(child_wait(&child, 10000) == 0);
@@ -114,6 +128,76 @@ CHILD_TEST(the_librarys_own_handler_is_nobodys_former_one) {
   must(dusk_signals_notify(signals, &usr1, 1) == 0);
   dusk_signals_free(signals);
   must(disposition(SIGUSR1) == SIG_DFL);
+}
+
+/* Takes the signal and gives it back, while somebody saves the disposition and
+ * restores it too late. */
+static void restores(child_env_t *env, void *arg) {
+  int how = *(int *)arg;
+  struct sigaction found;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(sigaction(SIGUSR1, NULL, &found) == 0);
+  if (how == 0)
+    dusk_signals_stop(signals);
+  else
+    must(dusk_signals_reset(&usr1, 1) == 0);
+  serve_turn(env);
+  must(sigaction(SIGUSR1, &found, NULL) == 0);
+  send_self(SIGUSR1);
+  dusk_signals_free(signals);
+}
+
+/* Loops for ever if the library's handler still is. */
+static void sig_088_a_handler_brought_back_is_none(void **state) {
+  (void)state;
+  static int hows[] = {0, 1};
+  for (int i = 0; i < 2; i++) {
+    child_t child = child_start(restores, &hows[i]);
+    child_expect_death(&child, SIGUSR1);
+  }
+}
+
+CHILD_TEST(sig_088_it_stands_for_what_was_found_first) {
+  (void)arg;
+  static int how = 0;
+  signal(SIGUSR1, SIG_IGN);
+  restores(env, &how);
+  must(disposition(SIGUSR1) == SIG_IGN);
+  signal(SIGUSR1, handler);
+  restores(env, &how);
+  must(handled == SIGUSR1 && disposition(SIGUSR1) == handler);
+}
+
+static void run_command(void *arg) {
+  must(system(arg) == 0);
+}
+
+/* It saves what it finds for SIGINT, and restores that when it has ended. */
+static void stops_during_a_command(child_env_t *env, void *arg) {
+  static const int sigint = SIGINT;
+  char command[40];
+  int fds[2];
+  uv_thread_t thread;
+  (void)arg;
+  must(pipe(fds) == 0);
+  snprintf(command, sizeof(command), "read line </dev/fd/%d", fds[0]);
+  dusk_signals_t *signals = receiver(env, 1, &sigint, 1);
+  must(uv_thread_create(&thread, run_command, command) == 0);
+  while (disposition(SIGINT) != SIG_IGN)
+    sched_yield();
+  dusk_signals_free(signals);
+  must(write(fds[1], "\n", 1) == 1);
+  uv_thread_join(&thread);
+  tell("ready");
+  serve(env);
+}
+
+static void sig_043_also_if_a_command_was_running(void **state) {
+  (void)state;
+  child_t child = child_start(stops_during_a_command, NULL);
+  child_expect(&child, "ready");
+  child_signal(&child, SIGINT);
+  child_expect_death(&child, SIGINT);
 }
 
 /* Found ignored is left ignored, whichever it is. */
@@ -153,21 +237,32 @@ CHILD_TEST(sig_014_what_is_blocked_stays_blocked) {
 
 /* -- A program's own faults ----------------------------------------------- */
 
-static void touch_nothing(void) {
+/* Only some processors stop at a division by zero. */
+#if defined(__x86_64__) || defined(__i386__)
+enum { KINDS_OF_FAULTS = 3 };
+#else
+enum { KINDS_OF_FAULTS = 2 };
+#endif
+
+__attribute__((no_sanitize("undefined"))) static void be_at_fault(int signum) {
+  static volatile int none;
   volatile char *nothing =
       mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (signum == SIGFPE) none = signum / none;
+  FILE *empty = tmpfile();
+  if (signum == SIGBUS)
+    nothing = mmap(NULL, 1, PROT_WRITE, MAP_SHARED, fileno(empty), 0);
   *nothing = 1;
 }
 
 static void faults(child_env_t *env, void *arg) {
-  static const int segv = SIGSEGV;
-  dusk_signals_t *signals = receiver(env, 1, &segv, 1);
+  int signum = *(int *)arg;
+  dusk_signals_t *signals = receiver(env, 1, &signum, 1);
   tell("ready");
   while (dusk_signals_next(signals) == 0)
     serve_turn(env);
   tell("got it");
-  (void)arg;
-  touch_nothing();
+  be_at_fault(signum);
   tell("survived");
 }
 
@@ -177,7 +272,7 @@ static void exit_well(int signum) {
 }
 
 static void faults_with_a_handler(child_env_t *env, void *arg) {
-  signal(SIGSEGV, exit_well);
+  signal(*(int *)arg, exit_well);
   faults(env, arg);
 }
 
@@ -189,7 +284,7 @@ static void on_host(uv_signal_t *handle, int signum) {
 static void faults_beside_a_host(child_env_t *env, void *arg) {
   uv_signal_t host;
   must(uv_signal_init(&env->loop, &host) == 0);
-  must(uv_signal_start(&host, on_host, SIGSEGV) == 0);
+  must(uv_signal_start(&host, on_host, *(int *)arg) == 0);
   faults(env, arg);
 }
 
@@ -197,12 +292,14 @@ static void sig_089_own_faults_are_not_received(void **state) {
   (void)state;
   static const child_fn kinds[] = {faults, faults_beside_a_host,
                                    faults_with_a_handler};
-  for (int i = 0; i < 3; i++) {
-    child_t child = child_start(kinds[i], NULL);
+  static int signums[] = {SIGSEGV, SIGBUS, SIGFPE};
+  for (int i = 0; i < 3 * KINDS_OF_FAULTS; i++) {
+    int *signum = &signums[i / 3];
+    child_t child = child_start(kinds[i % 3], signum);
     child_expect(&child, "ready");
-    child_signal(&child, SIGSEGV);
+    child_signal(&child, *signum);
     child_expect(&child, "got it");
-    child_expect_death(&child, i < 2 ? SIGSEGV : 0);
+    child_expect_death(&child, i % 3 < 2 ? *signum : 0);
   }
 }
 
@@ -226,8 +323,8 @@ static void writes_to_a_broken_pipe(child_env_t *env, void *arg) {
 /* Unasked, nothing is changed; on no descriptor. */
 static void sig_091_a_broken_pipe_kills(void **state) {
   (void)state;
-  static int fds[] = {0, STDOUT_FILENO};
-  for (int i = 0; i < 2; i++) {
+  static int fds[] = {0, STDOUT_FILENO, STDERR_FILENO};
+  for (int i = 0; i < 3; i++) {
     child_t child = child_start(writes_to_a_broken_pipe, &fds[i]);
     child_expect_death(&child, SIGPIPE);
   }
@@ -244,7 +341,11 @@ CHILD_TEST(sig_093_with_a_receiver_the_write_fails) {
   serve_turn(env);
   must(dusk_signals_next(signals) == SIGPIPE);
   must(dusk_signals_ignore(&sigpipe, 1) == 0); /* SIG-092 */
-  must(write(fd, "x", 1) == -1 && errno == EPIPE);
+  static const int others[] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, 100};
+  for (int i = 0; i < 4; i++) {
+    must(dup2(fd, others[i]) == others[i]);
+    must(write(others[i], "x", 1) == -1 && errno == EPIPE);
+  }
   serve_turn(env);
   must(dusk_signals_next(signals) == 0);
   dusk_signals_free(signals);
@@ -363,8 +464,12 @@ CHILD_TEST(sig_016_no_thread_is_started) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sig_043_then_signals_kill_again),
+      cmocka_unit_test(sig_049_or_have_no_effect_again),
       cmocka_unit_test(a_handler_found_before_comes_back),
       cmocka_unit_test(the_librarys_own_handler_is_nobodys_former_one),
+      cmocka_unit_test(sig_088_a_handler_brought_back_is_none),
+      cmocka_unit_test(sig_088_it_stands_for_what_was_found_first),
+      cmocka_unit_test(sig_043_also_if_a_command_was_running),
       cmocka_unit_test(sig_094_no_signal_is_taken_over),
       cmocka_unit_test(no_mask_is_changed),
       cmocka_unit_test(sig_014_what_is_blocked_stays_blocked),

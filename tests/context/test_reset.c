@@ -491,7 +491,84 @@ CHILD_TEST(a_handle_that_is_overridden_is_told) {
   serve_turn(env);
 }
 
+/* Nor is a handler taken for libuv's because it was found first. */
+CHILD_TEST(a_handle_under_a_handler_is_told) {
+  (void)arg;
+  uv_signal_t host;
+  dusk_signals_t *signals;
+  host_start(env, &host);
+  signal(SIGUSR1, handler);
+  must(dusk_signals_new(env->root, 1, &signals) == 0);
+  must(dusk_signals_notify(signals, &usr1, 1) == UV_EBUSY);
+  send_self(SIGUSR1);
+  must(handled == SIGUSR1);
+  dusk_signals_free(signals);
+  uv_close((uv_handle_t *)&host, NULL);
+  serve_turn(env);
+}
+
+/* Nor because an ignore has replaced it. */
+CHILD_TEST(an_ignored_handler_is_nobody_elses) {
+  (void)arg;
+  uv_signal_t host;
+  signal(SIGUSR1, handler);
+  must(dusk_signals_ignore(NULL, 0) == 0);
+  must(disposition(SIGURG) == SIG_IGN && disposition(SIGWINCH) == SIG_IGN);
+  host_start(env, &host);
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(sent(env, signals, SIGUSR1) == SIGUSR1);
+  must(hosts == 1 && handled == 0);
+  dusk_signals_free(signals);
+  host_expect(env, &host);
+}
+
+/* Whatever other receivers it has. */
+CHILD_TEST(sig_013_a_notify_makes_it_deliverable_again) {
+  (void)arg;
+  dusk_signals_t *first = receiver(env, 1, &usr1, 1);
+  signal(SIGUSR1, SIG_IGN);
+  dusk_signals_t *second = receiver(env, 1, &usr1, 1);
+  must(!dusk_signal_ignored(SIGUSR1));
+  must(sent(env, second, SIGUSR1) == SIGUSR1);
+  must(dusk_signals_next(first) == SIGUSR1);
+  dusk_signals_free(first);
+  dusk_signals_free(second);
+  must(disposition(SIGUSR1) == SIG_IGN); /* found by the second */
+}
+
 /* -- Several threads ------------------------------------------------------ */
+
+/* The linker leads dusk's calls here: --wrap=uv_mutex_lock. */
+void __real_uv_mutex_lock(uv_mutex_t *mutex);
+void __wrap_uv_mutex_lock(uv_mutex_t *mutex);
+static atomic_bool is_watched; /* the next lock is taken after a reset */
+
+static void reset_usr1(void *arg) {
+  (void)arg;
+  reset(SIGUSR1);
+}
+
+void __wrap_uv_mutex_lock(uv_mutex_t *mutex) {
+  if (atomic_exchange(&is_watched, false)) {
+    uv_thread_t thread;
+    must(uv_thread_create(&thread, reset_usr1, NULL) == 0);
+    uv_thread_join(&thread);
+  }
+  __real_uv_mutex_lock(mutex);
+}
+
+/* It is being dispatched when another thread's reset returns. */
+CHILD_TEST(sig_054_none_is_queued_after_the_reset) {
+  (void)arg;
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  must(sent(env, signals, SIGUSR1) == SIGUSR1);
+  send_self(SIGUSR1);
+  is_watched = true;
+  serve_turn(env);
+  must(!is_watched && disposition(SIGUSR1) == SIG_DFL);
+  must(dusk_signals_next(signals) == 0);
+  dusk_signals_free(signals);
+}
 
 static const int harmless[] = {SIGWINCH, SIGURG, SIGCHLD};
 
@@ -593,6 +670,10 @@ int main(int argc, char **argv) {
       cmocka_unit_test(reset_leaves_the_hosts_own_handle),
       cmocka_unit_test(ignore_beats_the_hosts_own_handle_until_a_notify),
       cmocka_unit_test(a_handle_that_is_overridden_is_told),
+      cmocka_unit_test(a_handle_under_a_handler_is_told),
+      cmocka_unit_test(an_ignored_handler_is_nobody_elses),
+      cmocka_unit_test(sig_013_a_notify_makes_it_deliverable_again),
+      cmocka_unit_test(sig_054_none_is_queued_after_the_reset),
       cmocka_unit_test(sig_048_all_at_once_with_signals_pouring_in),
   };
   program = argv[0];

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 static const int usr1 = SIGUSR1, usr2 = SIGUSR2, hup = SIGHUP;
@@ -95,6 +96,8 @@ static void misuse_is_an_error(void **state) {
   assert_int_equal(dusk_signals_notify(NULL, &usr1, 1),
                    UV_EINVAL); /* SIG-010 */
   assert_int_equal(dusk_signals_receive(NULL, NULL, NULL), UV_EINVAL);
+  dusk_signals_stop(NULL);
+  assert_int_equal(dusk_signals_next(NULL), 0);
   dusk_signals_free(NULL);
   assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
   assert_int_equal(dusk_signals_notify(signals, NULL, 1), UV_EINVAL);
@@ -107,9 +110,10 @@ int __real_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
 int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle);
 int __real_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
 int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum);
-void __real_uv_sleep(unsigned ms);
-void __wrap_uv_sleep(unsigned ms);
+int __real_nanosleep(const struct timespec *time, struct timespec *ret_left);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *ret_left);
 static atomic_int calls_to_go; /* the last of them fails; 0: none */
+static int sent_meanwhile;     /* by the start that fails */
 static atomic_int sleeps;
 
 int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
@@ -117,15 +121,16 @@ int __wrap_uv_signal_init(uv_loop_t *loop, uv_signal_t *handle) {
 }
 
 int __wrap_uv_signal_start(uv_signal_t *handle, uv_signal_cb cb, int signum) {
-  return --calls_to_go == 0 ? UV_EMFILE
-                            : __real_uv_signal_start(handle, cb, signum);
+  if (--calls_to_go != 0) return __real_uv_signal_start(handle, cb, signum);
+  if (sent_meanwhile != 0) send_self(sent_meanwhile);
+  return UV_EMFILE;
 }
 
 /* What needs the lock that a stop takes. */
-void __wrap_uv_sleep(unsigned ms) {
+int __wrap_nanosleep(const struct timespec *time, struct timespec *ret_left) {
   sleeps++;
   must(!dusk_signal_ignored(SIGUSR1));
-  __real_uv_sleep(ms);
+  return __real_nanosleep(time, ret_left);
 }
 
 CHILD_TEST(a_stop_that_waits_delays_nobody_else) {
@@ -224,13 +229,73 @@ CHILD_TEST(sig_028_sigcont_can_be_received) {
   dusk_signals_free(signals);
 }
 
+/* More than there is room for until the loop turns: what does not fit is gone,
+ * and of what comes later nothing. */
+CHILD_TEST(sig_020_too_many_at_once_cost_no_later_ones) {
+  (void)arg;
+  dusk_signals_t *many = receiver(env, 1, &usr1, 1);
+  dusk_signals_t *other = receiver(env, 1, &usr2, 1);
+  for (int i = 0; i < 5000; i++)
+    send_self(SIGUSR1);
+  serve_turn(env);
+  must(dusk_signals_next(many) == SIGUSR1);
+  must(dusk_signals_next(many) == 0 && dusk_signals_next(other) == 0);
+  send_self(SIGUSR2);
+  serve_turn(env);
+  must(dusk_signals_next(other) == SIGUSR2);
+  dusk_signals_free(many);
+  dusk_signals_free(other);
+}
+
+static void wait_for_the_end(void *arg) {
+  uv_sem_wait(arg);
+}
+
+CHILD_TEST(sig_033_another_thread_may_take_it) {
+  (void)arg;
+  uv_sem_t end;
+  uv_thread_t thread;
+  sigset_t set;
+  must(uv_sem_init(&end, 0) == 0);
+  must(uv_thread_create(&thread, wait_for_the_end, &end) == 0);
+  dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1); /* so it isn't this one */
+  must(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+  must(pthread_kill(thread, SIGUSR1) == 0);
+  while (dusk_signals_next(signals) != SIGUSR1)
+    serve_turn(env);
+  dusk_signals_free(signals);
+  uv_sem_post(&end);
+  uv_thread_join(&thread);
+}
+
 static void flood(void *arg) {
   atomic_bool *done = arg;
   while (!*done)
     kill(getpid(), SIGUSR1);
 }
 
-/* SIG-033: the thread may take them, or the loop's. */
+static void flood_harmlessly(void *arg) {
+  atomic_bool *done = arg;
+  while (!*done)
+    kill(getpid(), SIGWINCH);
+}
+
+/* Each stop is the last one, and comes so soon that it must wait. */
+CHILD_TEST(sig_029_a_flood_holds_up_no_stop) {
+  static const int winch = SIGWINCH;
+  (void)arg;
+  atomic_bool done = false;
+  uv_thread_t thread;
+  must(uv_thread_create(&thread, flood_harmlessly, &done) == 0);
+  for (int i = 0; i < 20; i++)
+    dusk_signals_free(receiver(env, 1, &winch, 1));
+  must(sleeps > 0);
+  done = true;
+  uv_thread_join(&thread);
+}
+
 CHILD_TEST(sig_029_a_flood_is_no_harm) {
   (void)arg;
   atomic_bool done = false;
@@ -601,6 +666,26 @@ CHILD_TEST(the_hosts_own_handles_live_beside) {
   }
 }
 
+/* A waiting callback still learns of a signal that came while a notify failed,
+ * and of those that come after it. */
+CHILD_TEST(a_failed_notify_tells_what_it_has_caught) {
+  static const int two[] = {SIGUSR1, SIGUSR2};
+  (void)arg;
+  log_t log = {.again = true};
+  dusk_signals_t *signals = receiver(env, 4, &hup, 1);
+  must(dusk_signals_receive(signals, on_log, &log) == 0);
+  calls_to_go = 4;
+  sent_meanwhile = SIGUSR1;
+  must(dusk_signals_notify(signals, two, 2) == UV_EMFILE);
+  must(log.count == 0);
+  serve_turn(env);
+  must(log.count == 1 && log.signums[0] == SIGUSR1);
+  send_self(SIGHUP);
+  serve_turn(env);
+  must(log.count == 2 && log.signums[1] == SIGHUP);
+  dusk_signals_free(signals);
+}
+
 /* -- Several threads, and processes --------------------------------------- */
 
 static void notify_and_stop(void *arg) {
@@ -697,7 +782,10 @@ int main(void) {
       cmocka_unit_test(sig_023_quick_arrivals_give_one_or_more),
       cmocka_unit_test(sig_026_signals_have_gos_texts),
       cmocka_unit_test(sig_028_sigcont_can_be_received),
+      cmocka_unit_test(sig_020_too_many_at_once_cost_no_later_ones),
+      cmocka_unit_test(sig_033_another_thread_may_take_it),
       cmocka_unit_test(sig_029_a_flood_is_no_harm),
+      cmocka_unit_test(sig_029_a_flood_holds_up_no_stop),
       cmocka_unit_test(sig_030_nor_while_the_clock_is_read),
       cmocka_unit_test(sig_031_a_paused_process_gets_them_later),
       cmocka_unit_test(sig_024_pending_ones_come_in_ascending_order),
@@ -714,6 +802,7 @@ int main(void) {
       cmocka_unit_test(sig_040_the_last_stop_restores),
       cmocka_unit_test(sig_042_what_is_queued_stays_readable),
       cmocka_unit_test(the_hosts_own_handles_live_beside),
+      cmocka_unit_test(a_failed_notify_tells_what_it_has_caught),
       cmocka_unit_test(sig_048_loops_do_not_disturb_each_other),
       cmocka_unit_test(any_thread_may_take_from_the_queue),
   };

@@ -43,8 +43,8 @@ static void wants_all(child_env_t *env, void *arg) {
 /* SIG-005: they are included that nobody thinks of. */
 static void seed_026_no_list_means_all(void **state) {
   (void)state;
-  static const int signums[] = {SIGHUP,  SIGUSR1, SIGWINCH, SIGTERM,
-                                SIGCHLD, SIGPIPE, SIGURG,   SIGTSTP};
+  static const int signums[] = {SIGHUP,  SIGUSR1, SIGWINCH, SIGTERM, SIGCHLD,
+                                SIGPIPE, SIGURG,  SIGTSTP,  SIGCONT};
   child_t child = child_start(wants_all, NULL);
   child_expect(&child, "ready");
   for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
@@ -53,7 +53,13 @@ static void seed_026_no_list_means_all(void **state) {
     snprintf(line, sizeof(line), "got %d", signums[i]);
     child_expect(&child, line);
   }
-  child_signal(&child, SIGKILL); /* SIG-012 */
+  int status;
+  child_signal(&child, SIGSTOP); /* SIG-012 */
+  assert_int_equal(waitpid(child.pid, &status, WUNTRACED), child.pid);
+  assert_true(WIFSTOPPED(status));
+  child_signal(&child, SIGCONT);
+  child_expect(&child, "got 18");
+  child_signal(&child, SIGKILL);
   child_expect_death(&child, SIGKILL);
 }
 
@@ -222,6 +228,12 @@ static void stops_any_time(child_env_t *env, void *arg) {
   _exit(0);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || UNDER_TSAN
+#define UNDER_SANITIZER 1
+#else
+#define UNDER_SANITIZER 0
+#endif
+
 /* A lost one shows as a child that hangs. */
 static void race_stop(race_t *race, int tries, int range) {
   int received = 0, died = 0;
@@ -242,6 +254,8 @@ static void race_stop(race_t *race, int tries, int range) {
     }
   }
   print_message("received %d, died %d\n", received, died);
+  if (UNDER_SANITIZER) return; /* it moves the window */
+  assert_true(received > 0 && died > 0);
 }
 
 /* SIG-037. */

@@ -88,8 +88,41 @@ CHILD_TEST(sig_071_stop_ends_it_and_gives_the_signals_back) {
   must(dusk_context_stop_signals(ctx) == 0);
   must(dusk_context_cause(ctx) == &dusk_canceled); /* SIG-074 */
   must(is_default(SIGINT) && is_default(SIGTERM)); /* SIG-072 */
-  must(dusk_context_stop_signals(ctx) == 0);       /* SIG-075 */
+  must(dusk_context_stop_signals(ctx) == 0);
   dusk_context_unref(ctx);
+}
+
+typedef struct {
+  dusk_context_t *ctx;
+  uv_barrier_t *start;
+} canceller_t;
+
+static void cancel_together(void *arg) {
+  canceller_t *canceller = arg;
+  uv_barrier_wait(canceller->start);
+  dusk_context_cancel(canceller->ctx, NULL);
+}
+
+CHILD_TEST(sig_075_other_threads_may_cancel_meanwhile) {
+  enum { THREADS = 4 };
+  (void)arg;
+  for (int i = 0; i < 20; i++) {
+    uv_thread_t threads[THREADS];
+    uv_barrier_t start;
+    must(uv_barrier_init(&start, THREADS + 1) == 0);
+    canceller_t canceller = {with_signals(env->root), &start};
+    for (int k = 0; k < THREADS; k++)
+      must(uv_thread_create(&threads[k], cancel_together, &canceller) == 0);
+    uv_barrier_wait(&start);
+    must(dusk_context_stop_signals(canceller.ctx) == 0);
+    must(dusk_context_stop_signals(canceller.ctx) == 0);
+    must(dusk_context_cause(canceller.ctx) == &dusk_canceled);
+    must(is_default(SIGINT) && is_default(SIGTERM));
+    for (int k = 0; k < THREADS; k++)
+      uv_thread_join(&threads[k]);
+    uv_barrier_destroy(&start);
+    dusk_context_unref(canceller.ctx);
+  }
 }
 
 CHILD_TEST(sig_073_stop_keeps_the_signals_cause) {
@@ -269,6 +302,7 @@ int main(void) {
       cmocka_unit_test(sig_068_the_cause_names_the_signal),
       cmocka_unit_test(sig_070_after_the_first_they_stay_captured),
       cmocka_unit_test(sig_071_stop_ends_it_and_gives_the_signals_back),
+      cmocka_unit_test(sig_075_other_threads_may_cancel_meanwhile),
       cmocka_unit_test(sig_073_stop_keeps_the_signals_cause),
       cmocka_unit_test(sig_076_the_parents_end_is_its_end),
       cmocka_unit_test(sig_079_no_list_means_any_signal),

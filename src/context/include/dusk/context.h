@@ -17,8 +17,10 @@
  * thread among it.
  *
  * Fork: in the child of a program with a single thread, contexts and signals go
- * on as the loop does, after uv_loop_fork. If other threads were using them,
- * they may have held locks: then the child may only exec or exit.
+ * on as the loop does, after uv_loop_fork. No signal may have been caught since
+ * the loop last turned: libuv waits for ever to close its handle. If other
+ * threads were using them, they may have held locks: then the child may only
+ * exec or exit.
  *
  * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched. */
 #ifndef DUSK_CONTEXT_H

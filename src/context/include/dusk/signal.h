@@ -10,11 +10,21 @@
  * meanwhile or somebody else's uv_signal_t still wants it. Several arrivals of
  * one signal before the loop turns may merge into one, as they do in the
  * kernel. A SIGSEGV, SIGBUS, SIGFPE or SIGILL that is the program's own fault
- * is never received: it takes the effect it had before.
+ * is never received: it takes the effect it had before. If a handler found
+ * there survives that, it keeps the signal until the next notify.
  *
- * The limit: libuv gives a signal back as SIG_DFL, and only then is a former
- * SIG_IGN back; in that instant a signal that some other thread does not block
- * takes its default effect.
+ * The limits, which are libuv's:
+ * - A signal is given back as SIG_DFL, and only then is a former SIG_IGN or
+ *   handler back; in that instant a signal that some other thread does not
+ *   block takes its default effect. So it is after an ignore, when the loops
+ *   of the receivers that had the signal turn.
+ * - A loop has room for some thousand arrivals (4096 on Linux, one for each
+ *   receiver) until it turns. What comes then is dropped, whichever signal it
+ *   is and whoever wants it.
+ * - A thread that was about to enter the handler while a notify put it in
+ *   place is given 5 ms for that; what it has is lost if it takes longer, and
+ *   the last receiver is stopped.
+ * A handler that the program puts over the library's must not call it.
  *
  * Threads: if not said otherwise, a function belongs to the loop's thread;
  * debug builds assert it. */
@@ -40,10 +50,11 @@ DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
  * `count` 0 is every signal that can be caught, but those by which a program's
  * own fault shows (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and SIGPROF. Numbers that
  * can't be caught (SIGKILL, SIGSTOP, out of range, kept by the system) are
- * passed over. A signal that was ignored no longer is. On failure nothing was
- * added. Errors: UV_EINVAL, UV_ENOMEM, what uv_signal_start gives, UV_EBUSY if
- * somebody has put another disposition over his own uv_signal_t.
- * Go: signal.Notify */
+ * passed over. A signal that was ignored no longer is, and what else the
+ * program has set while others have the signal gives way until the last stop.
+ * On failure nothing was added. Errors: UV_EINVAL, UV_ENOMEM, what
+ * uv_signal_start gives, UV_EBUSY if somebody has put another disposition over
+ * his own uv_signal_t. Go: signal.Notify */
 DUSK_EXTERN int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                                     size_t count);
 
@@ -57,8 +68,8 @@ typedef void (*dusk_signals_cb)(dusk_signals_t *signals, int signum, void *arg);
 DUSK_EXTERN int dusk_signals_receive(dusk_signals_t *signals,
                                      dusk_signals_cb cb, void *arg);
 
-/* The oldest queued signal, taken off the queue; 0 if there is none. Any
- * thread. Go: select { case s := <-c: default: } */
+/* The oldest queued signal, taken off the queue; 0 if there is none, or
+ * no receiver. Any thread. Go: select { case s := <-c: default: } */
 DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
 
 /* Undoes all notifies of this receiver: from the return on nothing is queued;
@@ -66,7 +77,7 @@ DUSK_EXTERN int dusk_signals_next(dusk_signals_t *signals);
  * dispatched is queued first, or takes its default effect, but is not lost. If
  * the last receiver's notify was less than 5 ms ago, this blocks the thread for
  * the rest of them, to be sure of that; so do free, dusk_context_stop_signals
- * and a signal context's last unref. A second stop does nothing.
+ * and a signal context's last unref. A second stop does nothing, nor does NULL.
  * Go: signal.Stop */
 DUSK_EXTERN void dusk_signals_stop(dusk_signals_t *signals);
 
@@ -78,9 +89,11 @@ DUSK_EXTERN void dusk_signals_free(dusk_signals_t *signals);
 
 /* Takes `count` signals, 0: all, from every receiver on every loop of the
  * process, and gives them back as a stop does; a receiver may be notified anew.
- * On return none reaches a receiver any more. One that is on its way is
- * dropped; this does not wait for it, as a stop would. A uv_signal_t of
- * somebody else's may miss the signal until the loops of those receivers have
+ * On return none reaches a receiver any more, but a callback that another
+ * thread has begun to call runs on. One that is on its way is dropped; this
+ * does not wait for it, as a stop would. Where a uv_signal_t of somebody else's
+ * has the signal too, it takes its former effect, mostly the process's death,
+ * in the place of reaching that one, until the loops of those receivers have
  * turned once. A signal that was ignored stays so. Numbers that can't be caught
  * are passed over. Any thread. Errors: UV_EINVAL. Go: signal.Reset */
 DUSK_EXTERN int dusk_signals_reset(const int *signums, size_t count);

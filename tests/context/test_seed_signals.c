@@ -262,7 +262,7 @@ static void race_stop(race_t *race, int tries, int range) {
 static void seed_031_a_signal_against_stop_is_never_lost(void **state) {
   (void)state;
   race_t race = {.senders_delay = -1};
-  race_stop(&race, 200, 200000);
+  race_stop(&race, 200, 400000);
 }
 
 /* SIG-036: the stop waits for the other thread's handler. */
@@ -270,7 +270,7 @@ static void seed_031_nor_when_another_thread_catches_it(void **state) {
   (void)state;
   if (UNDER_TSAN) skip(); /* it holds signals back, and then loses them */
   race_t race = {.senders_delay = 0};
-  race_stop(&race, 500, 5000);
+  race_stop(&race, 500, 20000);
 }
 
 /* -- Several receivers ---------------------------------------------------- */

@@ -538,9 +538,9 @@ CHILD_TEST(sig_013_a_notify_makes_it_deliverable_again) {
 
 /* -- Several threads ------------------------------------------------------ */
 
-/* The linker leads dusk's calls here: --wrap=uv_mutex_lock. */
-void __real_uv_mutex_lock(uv_mutex_t *mutex);
-void __wrap_uv_mutex_lock(uv_mutex_t *mutex);
+/* The linker leads dusk's calls here: --wrap=uv_mutex_trylock. */
+int __real_uv_mutex_trylock(uv_mutex_t *mutex);
+int __wrap_uv_mutex_trylock(uv_mutex_t *mutex);
 static atomic_bool is_watched; /* the next lock is taken after a reset */
 
 static void reset_usr1(void *arg) {
@@ -548,13 +548,13 @@ static void reset_usr1(void *arg) {
   reset(SIGUSR1);
 }
 
-void __wrap_uv_mutex_lock(uv_mutex_t *mutex) {
+int __wrap_uv_mutex_trylock(uv_mutex_t *mutex) {
   if (atomic_exchange(&is_watched, false)) {
     uv_thread_t thread;
     must(uv_thread_create(&thread, reset_usr1, NULL) == 0);
     uv_thread_join(&thread);
   }
-  __real_uv_mutex_lock(mutex);
+  return __real_uv_mutex_trylock(mutex);
 }
 
 /* It is being dispatched when another thread's reset returns. */

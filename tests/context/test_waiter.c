@@ -1,5 +1,8 @@
-/* Waiters: AfterFunc for a loop. */
+/* Waiters: AfterFunc for a loop. Needs --wrap for dusk__waiters_send, and
+ * meanwhile.h. */
 #include "fixture.h"
+#include "meanwhile.h"
+#include "team.h"
 #include "tree.h"
 
 #include <stdlib.h>
@@ -112,8 +115,30 @@ static void ctx_109_each_is_called_in_its_order(void **state) {
   }
   assert_true(dusk_waiter_stop(&loggers[2].waiter));
   run(&f->loop);
-  assert_string_equal(log, "01345"); /* DUSK-012 */
+  assert_string_equal(log, "01345");
   dusk_context_unref(ctx);
+}
+
+/* DUSK-012. Each root has an order of its own. */
+static void each_root_calls_its_waiters_in_order(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  dusk_context_t *ctx = with_cancel(f->root);
+  char here[8] = "", there[8] = "";
+  logger_t loggers[6];
+  for (int i = 0; i < 6; i++) {
+    bool is_here = i % 2 == 0;
+    loggers[i] = (logger_t){.number = i, .log = is_here ? here : there};
+    dusk_context_after(ctx, &loggers[i].waiter, is_here ? f->root : other,
+                       on_log);
+  }
+  dusk_context_cancel(ctx, NULL);
+  run(&f->loop);
+  assert_string_equal(here, "024");
+  assert_string_equal(there, "135");
+  dusk_context_unref(ctx);
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
 }
 
 static void ctx_111_on_a_root_it_is_never_called(void **state) {
@@ -333,22 +358,23 @@ static void a_waiter_may_name_another_root(void **state) {
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-/* Of two loops in one thread the deadline's must run, the waiter's is kept. */
-static void another_trees_deadline_keeps_the_waiters_loop(void **state) {
+/* DUSK-025. Of two loops in one thread the deadline's runs until then, and the
+ * waiter's until it has called. */
+static void another_trees_deadline_keeps_both_loops(void **state) {
   fixture_t *f = *state;
   uv_loop_t loop;
   dusk_context_t *other;
   assert_int_equal(uv_loop_init(&loop), 0);
   assert_int_equal(dusk_context_attach(&loop, &other), 0);
-  dusk_context_t *ctx = with_timeout(f->root, 1, NULL);
-  call_t here, there;
-  call_after(ctx, &here, f->root);
-  call_after(ctx, &there, other);
-  assert_int_not_equal(uv_loop_alive(&loop), 0);
+  dusk_context_t *ctx = with_timeout(f->root, 20, NULL);
+  call_t call;
+  call_after(ctx, &call, other);
   run(&f->loop);
+  assert_true(uv_hrtime() >= dusk_context_deadline(ctx));
+  assert_int_equal(call.calls, 0);
   assert_int_not_equal(uv_loop_alive(&loop), 0);
   run(&loop);
-  assert_int_equal(there.calls, 1);
+  assert_int_equal(call.calls, 1);
   assert_int_equal(uv_loop_alive(&loop), 0);
   dusk_context_unref(ctx);
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
@@ -398,6 +424,133 @@ static void a_waiter_on_a_detached_tree_keeps_nothing_going(void **state) {
   dusk_context_unref(ctx);
 }
 
+/* -- Threads that come in between ----------------------------------------- */
+
+static struct {
+  dusk_context_t *ctx; /* whose hand-over is held */
+  atomic_int is_held;
+  atomic_int was_seen; /* somebody has learned of the end */
+  bool was_early;      /* although the waiters were not due yet */
+} held;
+
+void __real_dusk__waiters_send(dusk_waiter_t *away);
+void __wrap_dusk__waiters_send(dusk_waiter_t *away);
+
+void __wrap_dusk__waiters_send(dusk_waiter_t *away) {
+  if (away != NULL && held.ctx == away->ctx) {
+    held.is_held = 1;
+    held.was_early = happens(&held.was_seen);
+  }
+  __real_dusk__waiters_send(away);
+}
+
+static void cancel_or_look(void *arg, int number) {
+  (void)arg;
+  if (number == 0) {
+    dusk_context_cancel(held.ctx, NULL);
+    return;
+  }
+  while (!held.is_held)
+    continue;
+  if (number == 1) dusk_context_wait(held.ctx, DUSK_OFF);
+  if (number == 2) dusk_context_cancel(held.ctx, NULL);
+  while (number == 3 && dusk_context_err(held.ctx) == 0)
+    continue;
+  held.was_seen = 1;
+}
+
+/* CTX-022, and DUSK-017 for the moment in which a waiter is in no lock's hands.
+ */
+static void a_visible_end_means_due_in_another_tree(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  held.ctx = with_cancel(other);
+  call_t called, stopped;
+  call_after(held.ctx, &called, f->root);
+  call_after(held.ctx, &stopped, f->root);
+  team_t team;
+  team_start(&team, THREADS, cancel_or_look, NULL);
+  while (!held.is_held)
+    continue;
+  bool has_stopped = dusk_waiter_stop(&stopped.waiter);
+  team_join(&team);
+  assert_false(held.was_early);
+  assert_true(has_stopped);
+  run(&f->loop);
+  assert_int_equal(called.calls, 1);
+  assert_int_equal(stopped.calls, 0);
+  dusk_context_unref(held.ctx);
+  held.ctx = NULL;
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+}
+
+/* A waiter that is called, and registered anew elsewhere, when a stop has
+ * looked where it is and not yet taken the lock. */
+typedef struct {
+  dusk_waiter_t waiter;
+  uv_loop_t *loop;
+  dusk_context_t *ctx;
+  dusk_context_t *next;
+  dusk_context_t *next_root;
+  int calls;
+} mover_t;
+
+static void on_move(dusk_waiter_t *waiter) {
+  mover_t *mover = dusk__container_of(waiter, mover_t, waiter);
+  if (mover->calls++ == 0)
+    dusk_context_after(mover->next, waiter, mover->next_root, on_move);
+}
+
+static void move(void *arg) {
+  mover_t *mover = arg;
+  dusk_context_cancel(mover->ctx, NULL);
+  run(mover->loop);
+  assert_int_equal(mover->calls, 1);
+}
+
+/* DUSK-017 */
+static void a_waiting_one_is_stopped_where_it_went(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  mover_t mover = {.loop = &f->loop,
+                   .ctx = with_cancel(f->root),
+                   .next = with_cancel(other),
+                   .next_root = f->root};
+  dusk_context_after(mover.ctx, &mover.waiter, f->root, on_move);
+  meanwhile(f->root, move, &mover);
+  assert_true(dusk_waiter_stop(&mover.waiter));
+  dusk_context_cancel(mover.next, NULL);
+  run(&f->loop);
+  assert_int_equal(mover.calls, 1);
+  dusk_context_unref(mover.ctx);
+  dusk_context_unref(mover.next);
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+}
+
+/* DUSK-017 */
+static void a_due_one_is_stopped_where_it_went(void **state) {
+  fixture_t *f = *state;
+  uv_loop_t loop;
+  dusk_context_t *other;
+  assert_int_equal(uv_loop_init(&loop), 0);
+  assert_int_equal(dusk_context_attach(&loop, &other), 0);
+  dusk_context_t *ctx = with_cancel(f->root);
+  mover_t mover = {
+      .loop = &f->loop, .ctx = ctx, .next = ctx, .next_root = other};
+  dusk_context_cancel(ctx, NULL);
+  dusk_context_after(ctx, &mover.waiter, f->root, on_move);
+  meanwhile(f->root, move, &mover);
+  assert_true(dusk_waiter_stop(&mover.waiter));
+  run(&loop);
+  assert_int_equal(mover.calls, 1);
+  dusk_context_unref(ctx);
+  assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
+  run(&loop);
+  assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(ctx_100_called_once_after_the_cancel),
@@ -407,6 +560,7 @@ int main(void) {
       fixture_test(a_due_waiter_can_be_stopped),
       cmocka_unit_test(a_zeroed_waiter_is_not_registered),
       fixture_test(ctx_109_each_is_called_in_its_order),
+      fixture_test(each_root_calls_its_waiters_in_order),
       fixture_test(ctx_111_on_a_root_it_is_never_called),
       fixture_test(ctx_112_the_callback_finds_the_end),
       fixture_test(the_last_release_calls_the_waiters),
@@ -419,7 +573,10 @@ int main(void) {
       fixture_test(a_callback_may_derive_and_cancel),
       fixture_test(a_callback_may_detach_its_root),
       fixture_test(a_waiter_may_name_another_root),
-      fixture_test(another_trees_deadline_keeps_the_waiters_loop),
+      fixture_test(another_trees_deadline_keeps_both_loops),
+      fixture_test(a_visible_end_means_due_in_another_tree),
+      fixture_test(a_waiting_one_is_stopped_where_it_went),
+      fixture_test(a_due_one_is_stopped_where_it_went),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,6 +111,12 @@ dusk_context_t *with_value(dusk_context_t *parent, const dusk_key_t *key,
   return ctx;
 }
 
+dusk_context_t *with_root(dusk_context_t *parent, dusk_context_t *root) {
+  dusk_context_t *ctx = NULL;
+  assert_int_equal(dusk_context_with_root(parent, root, &ctx), 0);
+  return ctx;
+}
+
 void end(dusk_context_t *ctx) {
   dusk_context_cancel(ctx, NULL);
   dusk_context_unref(ctx);

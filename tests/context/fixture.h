@@ -50,6 +50,7 @@ dusk_context_t *with_deadline(dusk_context_t *parent, uint64_t ns,
                               const dusk_cause_t *cause);
 dusk_context_t *with_value(dusk_context_t *parent, const dusk_key_t *key,
                            void *value);
+dusk_context_t *with_root(dusk_context_t *parent, dusk_context_t *root);
 
 /* Go's `defer cancel()`. */
 void end(dusk_context_t *ctx);

@@ -206,26 +206,36 @@ static void reset_and_ignore_allocate_nothing(void **state) {
 /* DUSK-039. The rest can't fail, because it allocates nothing. */
 static void waiting_and_ending_allocate_nothing(void **state) {
   fixture_t *f = *state;
+  assert_int_equal(dusk_context_attach(&f->loop, &other_root), 0);
   dusk_context_t *parent = with_timeout(f->root, 60000, NULL);
   dusk_context_t *child = with_timeout(parent, 30000, NULL);
-  call_t calls[2];
+  dusk_context_t *bridge = with_root(parent, other_root);
+  dusk_context_t *released = with_root(parent, other_root);
+  call_t calls[3];
   char text[256];
-  dusk_context_entry_t tree[3];
+  dusk_context_entry_t tree[5];
   size_t before = alloc_count();
   call_after(child, &calls[0], f->root);
   call_after(parent, &calls[1], f->root);
   dusk_waiter_stop(&calls[1].waiter);
   call_after(parent, &calls[1], f->root);
+  call_after(bridge, &calls[2], f->root);
   dusk_context_bring_forward(parent, dusk_context_deadline(parent) - 1);
+  assert_int_equal(dusk_context_wait(bridge, 1), 0);
+  dusk_context_unref(released);
   dusk_context_text(child, text, sizeof(text));
-  assert_int_equal(dusk_context_tree(f->root, tree, 3), 3);
+  assert_int_equal(dusk_context_tree(f->root, tree, 5), 4);
   dusk_context_cancel(parent, NULL);
+  assert_int_equal(dusk_context_wait(bridge, DUSK_OFF), UV_ECANCELED);
   uv_run(&f->loop, UV_RUN_DEFAULT);
   dusk_context_err(child);
+  dusk_context_unref(bridge);
   dusk_context_unref(child);
   dusk_context_unref(parent);
+  assert_int_equal(dusk_context_detach(other_root, NULL, NULL), 0);
+  turn(&f->loop);
   assert_int_equal(alloc_count(), before);
-  assert_int_equal(calls[0].calls + calls[1].calls, 2);
+  assert_int_equal(calls[0].calls + calls[1].calls + calls[2].calls, 3);
 }
 
 static void ctx_164_nothing_stays_allocated(void **state) {

@@ -1,4 +1,5 @@
-/* dusk_context_wait: a thread that waits without a loop. */
+/* dusk_context_wait: a thread that waits without a loop. Needs --wrap for
+ * uv_hrtime. */
 #include "fixture.h"
 #include "team.h"
 #include "tree.h"
@@ -6,6 +7,15 @@
 #include <stdatomic.h>
 
 static const dusk_cause_t cause = {UV_EIO, "why"};
+
+uint64_t __real_uv_hrtime(void);
+uint64_t __wrap_uv_hrtime(void);
+static atomic_int clock_reads;
+
+uint64_t __wrap_uv_hrtime(void) {
+  clock_reads++;
+  return __real_uv_hrtime();
+}
 
 static void an_ended_context_is_told_at_once(void **state) {
   fixture_t *f = *state;
@@ -93,6 +103,22 @@ static void a_cancel_wakes_all(void **state) {
   dusk_context_unref(parent);
 }
 
+/* Nor does a time that the clock can't be added to make them look for it again
+ * and again. */
+static void the_furthest_deadline_is_slept_for(void **state) {
+  fixture_t *f = *state;
+  wait_t wait = {.ctx = with_deadline(f->root, UINT64_MAX - 1, NULL),
+                 .timeout_ms = DUSK_OFF};
+  team_t team;
+  start_waiting(&team, &wait);
+  int before = clock_reads;
+  uv_sleep(20);
+  assert_in_range(clock_reads - before, 0, 10 * THREADS);
+  dusk_context_cancel(wait.ctx, NULL);
+  expect_told(&team, &wait, UV_ECANCELED);
+  dusk_context_unref(wait.ctx);
+}
+
 static void a_deadline_brought_forward_wakes_in_time(void **state) {
   fixture_t *f = *state;
   uint64_t far[] = {DUSK_OFF, 3600000};
@@ -134,6 +160,7 @@ int main(void) {
       fixture_test(a_live_one_is_waited_for_as_long_as_said),
       fixture_test(the_deadline_needs_no_loop),
       fixture_test(a_cancel_wakes_all),
+      fixture_test(the_furthest_deadline_is_slept_for),
       fixture_test(a_deadline_brought_forward_wakes_in_time),
       fixture_test(waiting_against_cancelling),
   };

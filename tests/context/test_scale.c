@@ -43,6 +43,80 @@ static void a_long_live_chain_is_released(void *arg) {
   end(top);
 }
 
+static dusk_context_t *attach(fixture_t *f) {
+  dusk_context_t *root = NULL;
+  assert_int_equal(dusk_context_attach(&f->loop, &root), 0);
+  return root;
+}
+
+static void detach(dusk_context_t *root) {
+  assert_int_equal(entries(root), 0);
+  assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
+}
+
+/* As make_chain, from tree to tree. Takes a reference of the top. */
+static dusk_context_t *make_crossing_chain(dusk_context_t *top,
+                                           dusk_context_t *roots[2]) {
+  dusk_context_t *ctx = dusk_context_ref(top);
+  for (int i = 0; i < MILLION; i++) {
+    dusk_context_t *next = with_root(ctx, roots[i % 2]);
+    dusk_context_unref(ctx);
+    ctx = next;
+  }
+  return ctx;
+}
+
+/* DUSK-033 */
+static void a_long_chain_through_two_trees_is_cancelled(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t *roots[] = {attach(f), f->root};
+  uint64_t late = uv_hrtime() + 3600000 * MS;
+  dusk_context_t *top = with_deadline(f->root, late, NULL);
+  dusk_context_t *last = make_crossing_chain(top, roots);
+  assert_true(dusk_context_deadline(last) == late);
+  dusk_context_bring_forward(top, late - 1);
+  assert_true(dusk_context_deadline(last) == late - 1);
+  dusk_context_cancel(top, NULL);
+  assert_ended(last, UV_ECANCELED, &dusk_canceled);
+  dusk_context_unref(last);
+  dusk_context_unref(top);
+  detach(roots[0]);
+}
+
+/* DUSK-033 */
+static void a_long_live_chain_through_two_trees_is_released(void *arg) {
+  fixture_t *f = arg;
+  dusk_context_t *roots[] = {attach(f), f->root};
+  dusk_context_t *top = with_cancel(f->root);
+  dusk_context_unref(make_crossing_chain(top, roots));
+  assert_int_equal(entries(top), 0);
+  end(top);
+  detach(roots[0]);
+}
+
+/* The one whose deadline it is gets further and further away. */
+static void a_long_chain_is_left_by_other_trees(void *arg) {
+  static const dusk_cause_t cause = {UV_EIO, "far above"};
+  fixture_t *f = arg;
+  dusk_context_t *other = attach(f);
+  dusk_context_t *top = with_timeout(f->root, 3600000, &cause);
+  dusk_context_t *ctx = dusk_context_ref(top), *leaf = NULL;
+  for (int i = 0; i < MILLION; i++) {
+    dusk_context_t *next = with_cancel(ctx);
+    dusk_context_unref(ctx);
+    dusk_context_unref(leaf);
+    ctx = next;
+    leaf = with_root(ctx, other);
+  }
+  assert_true(dusk_context_deadline(leaf) == dusk_context_deadline(top));
+  dusk_context_bring_forward(top, uv_hrtime());
+  assert_ended(leaf, UV_ETIMEDOUT, &cause);
+  dusk_context_unref(leaf);
+  dusk_context_unref(ctx);
+  dusk_context_unref(top);
+  detach(other);
+}
+
 /* DUSK-034 */
 static void many_children_are_cancelled_with_their_parent(void *arg) {
   fixture_t *f = arg;
@@ -97,13 +171,13 @@ static void many_deadlines_are_brought_forward_and_end(void *arg) {
 }
 
 /* Of all kinds that a chain can have a million of. */
-static dusk_context_t *make_mixed_chain(dusk_context_t *root) {
+static dusk_context_t *make_mixed_chain(dusk_context_t *roots[2]) {
   static const dusk_key_t key = {"key"};
   uint64_t late = uv_hrtime() + 3600000 * MS;
-  dusk_context_t *ctx = dusk_context_ref(root);
+  dusk_context_t *ctx = dusk_context_ref(roots[0]);
   for (uint64_t i = 0; i < MILLION; i++) {
     dusk_context_t *next = NULL;
-    switch (i % 4) {
+    switch (i % 5) {
     case 0:
       next = with_value(ctx, &key, ctx);
       break;
@@ -111,6 +185,9 @@ static dusk_context_t *make_mixed_chain(dusk_context_t *root) {
       next = with_deadline(ctx, late - i, NULL);
       break;
     case 2:
+      next = with_root(ctx, roots[(i / 5 + 1) % 2]);
+      break;
+    case 3:
       next = without_cancel(ctx);
       break;
     default:
@@ -124,9 +201,10 @@ static dusk_context_t *make_mixed_chain(dusk_context_t *root) {
 
 static void a_long_chain_has_a_text(void *arg) {
   static const char start[] = "context.Background.WithValue(key, 0x";
-  static const char rest[] = "s]).WithoutCancel.WithCancel";
+  static const char rest[] = "s]).WithRoot.WithoutCancel.WithCancel";
   fixture_t *f = arg;
-  dusk_context_t *last = make_mixed_chain(f->root);
+  dusk_context_t *roots[] = {f->root, attach(f)};
+  dusk_context_t *last = make_mixed_chain(roots);
   size_t len = dusk_context_text(last, NULL, 0);
   assert_true(len > MILLION * 15);
   /* Room for a time left that has more digits by then. */
@@ -138,6 +216,7 @@ static void a_long_chain_has_a_text(void *arg) {
   assert_string_equal(text + len - (sizeof(rest) - 1), rest);
   free(text);
   dusk_context_unref(last);
+  detach(roots[1]);
 }
 
 static void a_long_chain_is_listed(void *arg) {
@@ -213,6 +292,9 @@ static void on_small_stack(void **state, void (*test)(void *f)) {
 
 SMALL_STACK(a_long_chain_is_cancelled_and_released)
 SMALL_STACK(a_long_live_chain_is_released)
+SMALL_STACK(a_long_chain_through_two_trees_is_cancelled)
+SMALL_STACK(a_long_live_chain_through_two_trees_is_released)
+SMALL_STACK(a_long_chain_is_left_by_other_trees)
 SMALL_STACK(many_children_are_cancelled_with_their_parent)
 SMALL_STACK(many_children_leave_in_any_order)
 SMALL_STACK(many_deadlines_are_brought_forward_and_end)
@@ -224,6 +306,11 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(on_a_small_stack_a_long_chain_is_cancelled_and_released),
       fixture_test(on_a_small_stack_a_long_live_chain_is_released),
+      fixture_test(
+          on_a_small_stack_a_long_chain_through_two_trees_is_cancelled),
+      fixture_test(
+          on_a_small_stack_a_long_live_chain_through_two_trees_is_released),
+      fixture_test(on_a_small_stack_a_long_chain_is_left_by_other_trees),
       fixture_test(
           on_a_small_stack_many_children_are_cancelled_with_their_parent),
       fixture_test(on_a_small_stack_many_children_leave_in_any_order),

@@ -429,49 +429,58 @@ static void ctx_108_stop_does_not_wait_for_the_callback(void **state) {
   dusk_context_unref(ctx);
 }
 
+enum { HOPS = 16 };
+
 typedef struct {
   dusk_waiter_t waiter;
-  dusk_context_t *ended[2]; /* of two trees */
-  dusk_context_t *root;
+  dusk_context_t *roots[2];
+  dusk_context_t *ctxs[HOPS]; /* by turns of the one tree and the other */
+  int stop_at;
   atomic_int calls;
+  atomic_bool is_stopped;
 } hopper_t;
 
 static void on_hop(dusk_waiter_t *waiter) {
   hopper_t *hopper = dusk__container_of(waiter, hopper_t, waiter);
   int calls = ++hopper->calls;
-  dusk_context_after(hopper->ended[calls % 2], waiter, hopper->root, on_hop);
+  dusk_context_after(hopper->ctxs[calls % HOPS], waiter,
+                     hopper->roots[calls / 2 % 2], on_hop);
 }
 
-static void stop_hopper(void *arg, int number) {
+static void stop_or_chase(void *arg, int number) {
   hopper_t *hopper = arg;
-  (void)number;
-  while (!dusk_waiter_stop(&hopper->waiter))
-    continue;
+  if (number == 0) {
+    while (hopper->calls < hopper->stop_at)
+      continue;
+    while (!dusk_waiter_stop(&hopper->waiter))
+      continue;
+    hopper->is_stopped = true;
+  }
+  while (!hopper->is_stopped)
+    dusk_context_cancel(hopper->ctxs[hopper->calls % HOPS], NULL);
 }
 
-/* A waiter that its callback registers anew, now here, now there. */
+/* DUSK-017. A waiter that its callback registers anew, now here, now there, on
+ * contexts that another thread cancels. */
 static void stop_against_registering_anew(void **state) {
   fixture_t *f = *state;
   dusk_context_t *other;
   assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
   for (int round = 0; round < ROUNDS; round++) {
-    hopper_t hopper = {.ended = {with_cancel(f->root), with_cancel(other)},
-                       .root = f->root};
-    dusk_context_cancel(hopper.ended[1], NULL);
-    dusk_context_after(hopper.ended[0], &hopper.waiter, f->root, on_hop);
-    dusk_context_cancel(hopper.ended[0], NULL);
-    turn(&f->loop);
-    assert_true(hopper.calls > 0);
+    hopper_t hopper = {.roots = {f->root, other}, .stop_at = 1 + rand() % HOPS};
+    for (int i = 0; i < HOPS; i++)
+      hopper.ctxs[i] = with_cancel(hopper.roots[i % 2]);
+    on_hop(&hopper.waiter);
     team_t team;
-    team_start(&team, 1, stop_hopper, &hopper);
-    for (int i = 0; i < 10; i++)
+    team_start(&team, 2, stop_or_chase, &hopper);
+    while (!hopper.is_stopped)
       turn(&f->loop);
     team_join(&team);
     int calls = hopper.calls;
+    for (int i = 0; i < HOPS; i++)
+      end(hopper.ctxs[i]);
     turn(&f->loop);
     assert_int_equal(hopper.calls, calls);
-    dusk_context_unref(hopper.ended[0]);
-    dusk_context_unref(hopper.ended[1]);
   }
   assert_int_equal(dusk_context_detach(other, NULL, NULL), 0);
   turn(&f->loop);

@@ -456,8 +456,10 @@ static void stop_or_chase(void *arg, int number) {
       continue;
     hopper->is_stopped = true;
   }
-  while (!hopper->is_stopped)
-    dusk_context_cancel(hopper->ctxs[hopper->calls % HOPS], NULL);
+  while (!hopper->is_stopped) {
+    dusk_context_t *ctx = hopper->ctxs[hopper->calls % HOPS];
+    if (dusk_context_err(ctx) == 0) dusk_context_cancel(ctx, NULL);
+  }
 }
 
 /* DUSK-017. A waiter that its callback registers anew, now here, now there, on

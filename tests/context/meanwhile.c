@@ -3,8 +3,8 @@
 #include "fixture.h"
 #include "tree.h"
 
-void __real_uv_mutex_lock(uv_mutex_t *mutex);
-void __wrap_uv_mutex_lock(uv_mutex_t *mutex);
+int __real_uv_mutex_trylock(uv_mutex_t *mutex);
+int __wrap_uv_mutex_trylock(uv_mutex_t *mutex);
 
 static _Thread_local struct {
   uv_mutex_t *lock;
@@ -12,12 +12,12 @@ static _Thread_local struct {
   void *arg;
 } next;
 
-void __wrap_uv_mutex_lock(uv_mutex_t *mutex) {
+int __wrap_uv_mutex_trylock(uv_mutex_t *mutex) {
   if (mutex == next.lock) {
     next.lock = NULL;
     next.fn(next.arg);
   }
-  __real_uv_mutex_lock(mutex);
+  return __real_uv_mutex_trylock(mutex);
 }
 
 void meanwhile(dusk_context_t *root, void (*fn)(void *arg), void *arg) {

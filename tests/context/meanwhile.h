@@ -1,5 +1,5 @@
 /* meanwhile.h: has another thread come in between, at the moment where it
- * matters. Needs the linker's --wrap for uv_mutex_lock. */
+ * matters. Needs the linker's --wrap for uv_mutex_trylock. */
 #ifndef MEANWHILE_H
 #define MEANWHILE_H
 

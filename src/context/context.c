@@ -245,7 +245,7 @@ void dusk__settle(dusk__root_t *root, dusk_waiter_t *away) {
    * the lock. */
   if (crosses) dusk_context_ref(&root->node.base);
   dusk__root_unlock(root);
-  dusk__waiters_send(away);
+  if (away != NULL) dusk__waiters_send(away);
   if (crosses) {
     dusk__bridges_cross(root);
     dusk_context_unref(&root->node.base);
@@ -341,11 +341,9 @@ dusk_context_t *dusk_context_ref(dusk_context_t *ctx) {
   return ctx;
 }
 
-static bool drop(dusk_context_t *ctx);
-
 /* Drops what may be the last reference of a live node; true if it was and the
  * memory may go. */
-static bool drop_live(dusk__node_t *node) {
+static DUSK__NOINLINE bool drop_live(dusk__node_t *node) {
   dusk__root_t *root = node->root;
   dusk_waiter_t *away = NULL;
   bool gone = false, leaves = false;
@@ -362,7 +360,8 @@ static bool drop_live(dusk__node_t *node) {
   dusk__settle(root, away);
   if (!leaves) return gone;
   dusk__bridge_leave((dusk__bridge_t *)node);
-  return drop(&node->base);
+  return atomic_fetch_sub_explicit(&node->base.refs, 1, memory_order_acq_rel) ==
+         1;
 }
 
 /* Drops a reference; true if it was the last one. */
@@ -397,23 +396,22 @@ void dusk_context_unref(dusk_context_t *ctx) {
 
 /* -- Asking --------------------------------------------------------------- */
 
-/* Apart, so that the other case saves no registers for it. */
-static DUSK__NOINLINE int err_with_deadline(dusk__node_t *node) {
+/* Apart, so that the plain cases save no registers for it. */
+static DUSK__NOINLINE int err_to_be_looked_at(dusk__node_t *node) {
   uint64_t now = uv_hrtime();
-  if (now < dusk__deadline_of(node)) return 0;
   dusk_waiter_t *away = NULL;
+  if (dusk__err_of(node) == 0 && now < dusk__deadline_of(node)) return 0;
   dusk__root_lock(node->root);
   dusk__node_end_passed(node, now, &away);
   dusk__settle(node->root, away);
-  return dusk__err_of(node) != 0 ? dusk__waiters_handed_over(node) : 0;
+  return dusk__waiters_handed_over(node);
 }
 
 int dusk_context_err(dusk_context_t *ctx) {
   dusk__node_t *node = dusk__node_of(ctx);
   int err = atomic_load_explicit(&node->err, memory_order_acquire);
-  if (err < 0) return err;
-  if (err > 0) return dusk__waiters_handed_over(node);
-  return dusk__deadline_of(node) == DUSK_OFF ? 0 : err_with_deadline(node);
+  if (err < 0 || (err == 0 && dusk__deadline_of(node) == DUSK_OFF)) return err;
+  return err_to_be_looked_at(node);
 }
 
 const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx) {

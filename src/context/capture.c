@@ -104,14 +104,15 @@ static void gate(int signum, siginfo_t *info, void *context) {
   (void)context;
   int saved_errno = errno;
   entry_t *entry = &table[signum];
+  atomic_fetch_add(&entry->inside, 1);
   if (is_own_fault(signum, info)) {
     /* It comes again at once, for whom it would have come to. */
     struct sigaction found = entry->behind;
     if (is_libuv(&found)) found.sa_handler = SIG_DFL;
     sigaction(signum, &found, NULL);
+    atomic_fetch_sub(&entry->inside, 1);
     return;
   }
-  atomic_fetch_add(&entry->inside, 1);
   int state = atomic_load(&entry->gate);
   if (state == OPEN)
     libuv.sa_handler(signum);
@@ -184,14 +185,18 @@ static void on_nothing(uv_signal_t *handle, int signum) {
 }
 
 /* On a loop of its own, with a signal that has no effect by default. */
-static void learn_by(int signum) {
+static int learn_by(int signum) {
   struct sigaction before, now;
   uv_loop_t loop;
   uv_signal_t handle;
   sigaction(signum, NULL, &before);
-  if (is_function(&before) || uv_loop_init(&loop) != 0) return;
-  if (uv_signal_init(&loop, &handle) == 0) {
-    if (uv_signal_start(&handle, on_nothing, signum) == 0) {
+  if (is_function(&before)) return 0;
+  int err = uv_loop_init(&loop);
+  if (err != 0) return err;
+  err = uv_signal_init(&loop, &handle);
+  if (err == 0) {
+    err = uv_signal_start(&handle, on_nothing, signum);
+    if (err == 0) {
       sigaction(signum, NULL, &now);
       if (is_function(&now)) libuv = now;
       uv_signal_stop(&handle);
@@ -202,28 +207,35 @@ static void learn_by(int signum) {
   }
   uv_run(&loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&loop);
+  return err;
 }
 
-/* Where it can't be learned, it is nobody's. */
-static void learn(void) {
-  if (!is_function(&libuv)) learn_by(SIGURG);
-  if (!is_function(&libuv)) learn_by(SIGWINCH);
+/* Where all of them are somebody's, it stays unknown, and is nobody's. */
+static int learn(void) {
+  static const int harmless[] = {SIGURG, SIGWINCH, SIGCONT};
+  int err = 0;
+  for (int i = 0; i < 3 && err == 0 && !is_function(&libuv); i++)
+    err = learn_by(harmless[i]);
+  return err;
 }
 
 /* -- Start ---------------------------------------------------------------- */
 
-/* After a start: whether libuv's handler is in place, or was until dusk put
- * something over it. */
-static bool libuv_has(int signum, const struct sigaction *before) {
+/* After a start: UV_EBUSY unless libuv's handler is in place, or was until dusk
+ * put something over it. */
+static int expect_libuv(int signum, const struct sigaction *before) {
   const entry_t *entry = &table[signum];
   struct sigaction now;
   sigaction(signum, NULL, &now);
   if (!is_function(&libuv) && is_function(&now) &&
       now.sa_handler != before->sa_handler)
     libuv = now;
-  learn();
-  return is_libuv(&now) || is_gate(&now) || entry->live != NULL ||
-         entry->muted > 0 || (entry->is_silenced && now.sa_handler == SIG_IGN);
+  int err = learn();
+  if (err != 0) return err;
+  bool has = is_libuv(&now) || is_gate(&now) || entry->live != NULL ||
+             entry->muted > 0 ||
+             (entry->is_silenced && now.sa_handler == SIG_IGN);
+  return has ? 0 : UV_EBUSY;
 }
 
 /* Puts the gate before libuv's handler. */
@@ -234,9 +246,9 @@ static int take(dusk__capture_t *capture, uv_signal_cb cb) {
   close_gate(entry);
   sigaction(signum, NULL, &before);
   int err = uv_signal_start(&capture->handle, cb, signum);
-  if (err == 0 && !libuv_has(signum, &before)) {
-    uv_signal_stop(&capture->handle);
-    err = UV_EBUSY;
+  if (err == 0) {
+    err = expect_libuv(signum, &before);
+    if (err != 0) uv_signal_stop(&capture->handle);
   }
   if (err != 0) {
     atomic_store(&entry->gate, entry->live != NULL ? OPEN : GONE);
@@ -369,7 +381,8 @@ static void set_ignored(int signum) {
   entry_t *entry = &table[signum];
   struct sigaction before;
   if (sigaction(signum, &ignored, &before) != 0) return; /* the system's own */
-  if (is_function(&before)) learn();
+  /* On failure it counts as somebody's. */
+  if (is_function(&before)) (void)learn();
   if (is_gate(&before) || is_libuv(&before)) entry->is_silenced = true;
 }
 
@@ -377,12 +390,15 @@ void dusk__capture_mute(int signum, bool ignore) {
   entry_t *entry = &table[signum];
   struct sigaction now = {.sa_handler = SIG_DFL};
   take_lock();
+  bool had = entry->live != NULL;
   mute_live(entry);
   sigaction(signum, NULL, &now);
   if (ignore)
     set_ignored(signum);
   else if (is_gate(&now))
     sigaction(signum, &entry->behind, NULL);
+  /* An ignored one is dropped there; one given back must not be. */
+  if (had && !ignore) atomic_store(&entry->gate, GONE);
   pthread_mutex_unlock(&lock);
 }
 

@@ -9,7 +9,8 @@
  * Threads: any thread may derive, ask, cancel, ref, unref, bring a deadline
  * forward, register and stop a waiter; a function that needs the loop's thread
  * says so. Callbacks run on a loop's thread, never inside the call that caused
- * them.
+ * them. No function is for a signal handler: even err may have to wait for the
+ * thread that is ending the context.
  *
  * Misuse that a function with an error code can see is UV_EINVAL. Where there
  * is none to give, a context is taken to be there: NULL is a bug, as is what

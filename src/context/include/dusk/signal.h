@@ -24,6 +24,11 @@
  * - A thread that was about to enter the handler while a notify put it in
  *   place is given 5 ms for that; what it has is lost if it takes longer, and
  *   the last receiver is stopped.
+ * - What somebody saves while a signal is captured, and restores later, stands
+ *   for what was found first; if that was a uv_signal_t's and has ended since,
+ *   the signal is caught for nobody. What is found when a notify takes a signal
+ *   back from the program, such as system(3)'s SIG_IGN, counts as the former
+ *   one from then on.
  * A handler that the program puts over the library's must not call it.
  *
  * Threads: if not said otherwise, a function belongs to the loop's thread;

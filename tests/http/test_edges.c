@@ -78,7 +78,7 @@ static void a_late_reader_gets_every_answer(void **state) {
   /* Until all buffers between here and there are full. */
   for (int stuck = 0; stuck < 100; stuck++) {
     ssize_t n;
-    while ((n = send(client, GET + sent % len, len - sent % len,
+    while ((n = send(client, &GET[sent % len], len - sent % len,
                      MSG_NOSIGNAL)) > 0) {
       sent += (size_t)n;
       stuck = 0;

@@ -598,12 +598,12 @@ typedef struct {
   dusk_waiter_t waiter;
   dusk_context_t *ctx;
   bool stopped;
-  atomic_int calls;
+  uv_sem_t called;
 } link_t;
 
 static void on_link(dusk_waiter_t *waiter) {
   link_t *link = dusk__container_of(waiter, link_t, waiter);
-  link->calls++;
+  uv_sem_post(&link->called);
 }
 
 static dusk_context_t *any_root(unsigned *seed) {
@@ -630,6 +630,7 @@ static void link_up(link_t *links, unsigned *seed) {
   for (int i = 0; i < LINKS; i++) {
     link_t *link = &links[i];
     memset(link, 0, sizeof(*link));
+    assert_int_equal(uv_sem_init(&link->called, 0), 0);
     link->ctx = above = derive(above, seed);
     dusk_context_after(link->ctx, &link->waiter, any_root(seed), on_link);
   }
@@ -661,11 +662,10 @@ static void take_apart(link_t *links, bool from_above) {
     links[i].stopped = dusk_waiter_stop(&links[i].waiter);
   for (int i = 0; i < LINKS; i++)
     dusk_context_unref(links[from_above ? i : LINKS - 1 - i].ctx);
-  uint64_t until = uv_hrtime() + 10000 * MS;
   for (int i = 0; i < LINKS; i++) {
-    while (!links[i].stopped && links[i].calls == 0 && uv_hrtime() < until)
-      uv_sleep(0);
-    assert_int_equal(links[i].calls, links[i].stopped ? 0 : 1);
+    if (!links[i].stopped) uv_sem_wait(&links[i].called);
+    assert_int_not_equal(uv_sem_trywait(&links[i].called), 0);
+    uv_sem_destroy(&links[i].called);
   }
 }
 

@@ -361,7 +361,7 @@ static void reads_its_terminal(child_env_t *env, int terminal) {
   char line[20] = "";
   dusk_signals_t *signals = receiver(env, 1, &cont, 1);
   while (tcgetpgrp(terminal) != getpid())
-    uv_sleep(1);
+    uv_sleep(1); /* nothing tells of it but the terminal, when asked */
   tell("reads");
   must(read(terminal, line, sizeof(line)) == 6); /* no EINTR */
   tell("%.5s", line);

@@ -220,23 +220,37 @@ static void count_signal(uv_handle_t *handle, void *arg) {
   *(int *)arg += handle->type == UV_SIGNAL;
 }
 
+static uv_sem_t idle; /* the loop is about to wait */
+
+static void on_idle(uv_prepare_t *prepare) {
+  (void)prepare;
+  uv_sem_post(&idle);
+}
+
 static void reset_in_thread(void *arg) {
   (void)arg;
-  uv_sleep(20); /* the loop waits for something to do, as a rule */
+  uv_sem_wait(&idle);
   reset(SIGUSR1);
 }
 
 CHILD_TEST(a_loop_lets_go_of_what_another_thread_resets) {
   (void)arg;
   dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
+  serve_turn(env);
+  uv_prepare_t prepare; /* keeps the loop waiting until it is woken */
+  must(uv_sem_init(&idle, 0) == 0);
+  uv_prepare_init(&env->loop, &prepare);
+  uv_prepare_start(&prepare, on_idle);
   uv_thread_t thread;
   must(uv_thread_create(&thread, reset_in_thread, NULL) == 0);
   for (int handles = 1; handles > 0;) {
-    serve_turn(env);
+    uv_run(&env->loop, UV_RUN_ONCE);
     handles = 0;
     uv_walk(&env->loop, count_signal, &handles);
   }
   uv_thread_join(&thread);
+  uv_close((uv_handle_t *)&prepare, NULL);
+  serve_turn(env);
   must(disposition(SIGUSR1) == SIG_DFL);
   dusk_signals_free(signals);
 }
@@ -491,6 +505,31 @@ CHILD_TEST(a_handle_that_is_overridden_is_told) {
   serve_turn(env);
 }
 
+int __real_uv_loop_init(uv_loop_t *loop);
+int __wrap_uv_loop_init(uv_loop_t *loop);
+static int loop_err;
+
+int __wrap_uv_loop_init(uv_loop_t *loop) {
+  return loop_err != 0 ? loop_err : __real_uv_loop_init(loop);
+}
+
+/* It has to be looked for, since the host's handle was there first. */
+CHILD_TEST(why_libuvs_handler_is_not_found_is_told) {
+  (void)arg;
+  uv_signal_t host;
+  dusk_signals_t *signals;
+  host_start(env, &host);
+  must(dusk_signals_new(env->root, 1, &signals) == 0);
+  loop_err = UV_EMFILE;
+  must(dusk_signals_notify(signals, &usr1, 1) == UV_EMFILE);
+  loop_err = 0;
+  must(dusk_signals_notify(signals, &usr1, 1) == 0);
+  must(sent(env, signals, SIGUSR1) == SIGUSR1);
+  must(hosts == 1);
+  dusk_signals_free(signals);
+  host_expect(env, &host);
+}
+
 /* Nor is a handler taken for libuv's because it was found first. */
 CHILD_TEST(a_handle_under_a_handler_is_told) {
   (void)arg;
@@ -614,7 +653,7 @@ static void storm_of_resets(void *arg) {
     else
       must(dusk_signals_reset(&harmless[i % 3], 1 + (i % 3 == 0)) == 0);
     dusk_signal_ignored(SIGWINCH);
-    uv_sleep(3);
+    uv_sleep(3); /* a pace: without it hardly a signal would get through */
   }
 }
 
@@ -670,6 +709,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(reset_leaves_the_hosts_own_handle),
       cmocka_unit_test(ignore_beats_the_hosts_own_handle_until_a_notify),
       cmocka_unit_test(a_handle_that_is_overridden_is_told),
+      cmocka_unit_test(why_libuvs_handler_is_not_found_is_told),
       cmocka_unit_test(a_handle_under_a_handler_is_told),
       cmocka_unit_test(an_ignored_handler_is_nobody_elses),
       cmocka_unit_test(sig_013_a_notify_makes_it_deliverable_again),

@@ -38,7 +38,7 @@ static void assert_text(dusk_context_t *ctx, const char *text) {
 /* DUSK-050 */
 static void ctx_003_the_text_of_a_root(void **state) {
   fixture_t *f = *state;
-  /* Of the one sort of roots, which is Go's TODO as well. */
+  /* There is one sort of roots. */
   assert_text(f->root, "context.Background");
 }
 

@@ -110,7 +110,7 @@ static const flag_t table[] = {
      "for the drain; what is left then is cut"},
     {"lame-duck", "D", "0", take_duration, FIELD(lame_duck_ms),
      "before the drain: serve on, unready"},
-    {"quiet-window", "D", "100ms", take_timeout, FIELD(server.quiet_window_ms),
+    {"quiet-window", "D", "1s", take_timeout, FIELD(server.quiet_window_ms),
      "in the drain: for an idle client's next request"},
     {"cancel-grace", "D", "250ms", take_timeout, FIELD(server.cancel_grace_ms),
      "before the cut: requests are told to end"},

@@ -5,6 +5,7 @@
 #include "advance.h"
 
 #include "body.h"
+#include "chars.h"
 #include "output.h"
 #include "parser.h"
 #include "response.h"
@@ -20,8 +21,7 @@ void dusk__advance_refuse(dusk__conn_t *conn, int status) {
 static bool begin_message(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   if (ex->begun) return true;
-  while (ex->start < ex->filled &&
-         (ex->buffer[ex->start] == '\r' || ex->buffer[ex->start] == '\n'))
+  while (ex->start < ex->filled && dusk__is_line_end(ex->buffer[ex->start]))
     ex->start++;
   ex->parsed = ex->start;
   if (ex->start == ex->filled) return false;

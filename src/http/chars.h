@@ -26,6 +26,10 @@ static inline bool dusk__is_host_char(char c) {
   return dusk__is_in(set, c);
 }
 
+static inline bool dusk__is_line_end(char c) {
+  return c == '\r' || c == '\n';
+}
+
 /* The value of a hexadecimal digit, or -1. */
 static inline int dusk__hex(char c) {
   if (c >= '0' && c <= '9') return c - '0';

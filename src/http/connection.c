@@ -16,6 +16,7 @@
 
 #include "advance.h"
 #include "body.h"
+#include "chars.h"
 #include "parser.h"
 #include "server.h"
 #include "sys.h"
@@ -29,7 +30,11 @@
 
 #include <assert.h>
 
-enum { LINGER_MS = 2000 }; /* at most */
+enum {
+  LINGER_MS = 2000,      /* at most */
+  DRAIN_LINGER_MS = 250, /* in a drain, and a round trip, since the last byte */
+  PEEKED_BYTES = 64,
+};
 
 /* -- Phases ---------------------------------------------------------------- */
 
@@ -56,13 +61,16 @@ static bool is_over(const dusk__conn_t *conn) {
 /* `ending` counts when the connection is over. */
 static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   dusk_server_t *server = conn->server;
-  assert(legal_moves[conn->phase][phase]);
+  dusk__phase_t from = (dusk__phase_t)conn->phase;
+  assert(legal_moves[from][phase]);
+  assert(server->conn_count[from] > 0);
   if (!dusk__drain_waits_for(conn)) server->drain.unawaited--;
   server->conn_count[conn->phase]--;
   server->conn_count[phase]++;
   conn->phase = phase;
   if (!dusk__drain_waits_for(conn)) server->drain.unawaited++;
-  conn->since_ms = dusk__now_ms(server);
+  /* What a handler took is not the client's. */
+  if (phase != DUSK__ACTIVE) conn->since_ms = dusk__fresh_ms(server);
   dusk__list_remove(&conn->phase_link);
   if (is_over(conn)) {
     server->drain.conns_ended[conn->ending]++;
@@ -70,7 +78,7 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   } else {
     dusk__list_append(&server->conns[phase], &conn->phase_link);
   }
-  if (phase != DUSK__ACTIVE) dusk__drain_check(server);
+  if (server->drain.phase == DUSK_DRAINING) dusk__drain_conn_moved(conn, from);
 }
 
 /* -- The socket ------------------------------------------------------------ */
@@ -85,6 +93,17 @@ size_t dusk__conn_unread(const dusk__conn_t *conn) {
   int unread = 0;
   if (ioctl(dusk__conn_fd(conn), FIONREAD, &unread) || unread < 0) return 0;
   return (size_t)unread;
+}
+
+bool dusk__conn_pending(const dusk__conn_t *conn) {
+  size_t unread = dusk__conn_unread(conn);
+  if (unread == 0) return false;
+  char peeked[PEEKED_BYTES];
+  ssize_t len = recv(dusk__conn_fd(conn), peeked, sizeof(peeked),
+                     MSG_PEEK | MSG_DONTWAIT);
+  for (ssize_t i = 0; i < len; i++)
+    if (!dusk__is_line_end(peeked[i])) return true;
+  return len < 0 || (size_t)len < unread;
 }
 
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
@@ -172,6 +191,7 @@ void dusk__conn_become_active(dusk__conn_t *conn) {
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   if (is_over(conn)) return;
   if (conn->phase != DUSK__LINGERING) conn->ending = ending;
+  dusk__drain_conn_closes(conn);
   leave(conn, DUSK__CLOSED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
   detach(conn);
@@ -179,6 +199,7 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
 
 void dusk__conn_reset(dusk__conn_t *conn) {
   conn->ending = conn->peer_ended ? DUSK__GONE : DUSK__CUT;
+  dusk__drain_conn_closes(conn);
   leave(conn, DUSK__CLOSED);
   if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
@@ -187,14 +208,11 @@ void dusk__conn_reset(dusk__conn_t *conn) {
 
 /* Until a client has closed its side, too; in a drain, which waits for it, only
  * while it may still be sending. */
-static uint64_t linger_ms(const dusk__conn_t *conn) {
-  uint64_t window = dusk__drain_window_ms(conn);
-  bool is_draining = conn->server->drain.phase == DUSK_DRAINING;
-  return is_draining && window > 0 && window < LINGER_MS ? window : LINGER_MS;
-}
-
 static void linger_on(dusk__conn_t *conn) {
-  uint64_t deadline_ms = dusk__now_ms(conn->server) + linger_ms(conn);
+  bool is_draining = conn->server->drain.phase == DUSK_DRAINING;
+  uint64_t linger_ms =
+      is_draining ? DRAIN_LINGER_MS + conn->round_trip_ms : LINGER_MS;
+  uint64_t deadline_ms = dusk__fresh_ms(conn->server) + linger_ms;
   uint64_t last_ms = conn->since_ms + LINGER_MS;
   dusk__timeout_set(conn, DUSK__WAIT_LINGER,
                     deadline_ms < last_ms ? deadline_ms : last_ms);
@@ -212,9 +230,9 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
   if (dusk__drain_waits_for(conn))
     linger_on(conn);
   else
-    dusk__timeout_set(conn, DUSK__WAIT_QUIET,
-                      dusk__after_ms(dusk__now_ms(conn->server),
-                                     dusk__drain_quiet_ms(conn->server)));
+    dusk__timeout_set(
+        conn, DUSK__WAIT_QUIET,
+        dusk__after_ms(conn->since_ms, dusk__drain_quiet_ms(conn->server)));
   set_reading(conn, true);
   detach(conn);
 }
@@ -232,9 +250,16 @@ void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
 }
 
 void dusk__conn_retire(dusk__conn_t *conn) {
-  if (dusk__conn_unread(conn) > 0) {
+  if (dusk__conn_pending(conn)) {
     dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->server) + 1);
     return;
+  }
+  if (conn->server->drain.phase == DUSK_DRAINING) {
+    uint64_t window_end = dusk__drain_window_end(conn);
+    if (window_end > dusk__now_ms(conn->server)) { /* was renewed */
+      dusk__timeout_set(conn, DUSK__WAIT_QUIET, window_end);
+      return;
+    }
   }
   linger(conn, conn->phase == DUSK__NEW ? DUSK__UNUSED : DUSK__UNANSWERED_IDLE);
 }
@@ -253,7 +278,7 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
 /* -- Waiting --------------------------------------------------------------- */
 
 static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
-  return dusk__after_ms(dusk__now_ms(conn->server),
+  return dusk__after_ms(dusk__fresh_ms(conn->server),
                         dusk__drain_patience_ms(conn->server, timeout_ms));
 }
 
@@ -277,20 +302,18 @@ static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
   dusk__timeout_set(conn, wait, deadline_ms);
 }
 
-/* NEW or IDLE: no request, no buffers. */
+/* Has just become NEW or IDLE: no request, no buffers. */
 static void wait_for_request(dusk__conn_t *conn) {
   const dusk_server_config_t *config = &conn->server->config;
   if (conn->server->drain.phase == DUSK_DRAINING) {
-    dusk__timeout_set(
-        conn, DUSK__WAIT_QUIET,
-        dusk__after_ms(conn->since_ms, dusk__drain_window_ms(conn)));
+    dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__drain_window_end(conn));
     return;
   }
   bool is_new = conn->phase == DUSK__NEW;
-  dusk__timeout_set(conn, is_new ? DUSK__WAIT_HEADER : DUSK__WAIT_IDLE,
-                    dusk__after_ms(dusk__now_ms(conn->server),
-                                   is_new ? config->header_timeout_ms
-                                          : config->idle_timeout_ms));
+  dusk__timeout_set(
+      conn, is_new ? DUSK__WAIT_HEADER : DUSK__WAIT_IDLE,
+      dusk__after_ms(conn->since_ms, is_new ? config->header_timeout_ms
+                                            : config->idle_timeout_ms));
 }
 
 static void go_idle(dusk__conn_t *conn) {
@@ -372,12 +395,9 @@ static void on_end(dusk__conn_t *conn) {
   dusk__conn_run(conn);
 }
 
-static void on_read_error(dusk__conn_t *conn, int err) {
-  if (err == UV_EOF)
-    on_end(conn);
-  else if (err == UV_ENOBUFS)
-    dusk__conn_close(conn, DUSK__CUT);
-  else if (conn->phase == DUSK__NEW)
+static void on_reset(dusk__conn_t *conn) {
+  conn->peer_ended = true;
+  if (conn->phase == DUSK__NEW)
     dusk__conn_close(conn, DUSK__UNUSED);
   else if (conn->phase == DUSK__IDLE)
     dusk__conn_close(conn, DUSK__UNANSWERED_IDLE);
@@ -385,17 +405,27 @@ static void on_read_error(dusk__conn_t *conn, int err) {
     dusk__conn_close(conn, DUSK__GONE);
 }
 
-static void on_discard(dusk__conn_t *conn) {
+static void on_read_error(dusk__conn_t *conn, int err) {
+  if (err == UV_EOF)
+    on_end(conn);
+  else if (err == UV_ENOBUFS)
+    dusk__conn_close(conn, DUSK__CUT);
+  else
+    on_reset(conn);
+}
+
+static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
+  bool was_late = conn->late;
   if (dusk__drain_waits_for(conn)) {
     linger_on(conn);
-  } else if (!conn->late) {
-    conn->late = true;
-    conn->server->drain.requests_late++;
+    return;
   }
+  for (size_t i = 0; i < len && !conn->late; i++)
+    conn->late = !dusk__is_line_end(bytes[i]);
+  if (conn->late && !was_late) conn->server->drain.conns_late++;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
-  (void)buf;
   dusk__conn_t *conn = DUSK__OWNER(stream, dusk__conn_t, tcp);
   dusk_server_t *server = conn->server;
   if (nread < 0) {
@@ -404,7 +434,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
   }
   if (nread == 0) return;
   if (conn->phase == DUSK__LINGERING) {
-    on_discard(conn);
+    on_discard(conn, buf->base, (size_t)nread);
     return;
   }
   if (conn->ex == NULL) {
@@ -414,6 +444,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
     dusk__parser_start(conn->ex);
   }
   conn->ex->filled += (size_t)nread;
+  conn->received += (uint32_t)nread;
   conn->moved = true;
   dusk__conn_run(conn);
   /* Nothing but empty lines: still no request. */
@@ -474,9 +505,17 @@ void dusk__conn_hurry(dusk__conn_t *conn) {
     dusk__timeout_set(conn, wait, limit);
 }
 
+int dusk__conn_prepare(dusk_server_t *server) {
+  if (server->next_conn == NULL)
+    server->next_conn = calloc(1, sizeof(*server->next_conn));
+  return server->next_conn ? 0 : UV_ENOMEM;
+}
+
 int dusk__conn_accept(dusk_server_t *server, int fd) {
-  dusk__conn_t *conn = calloc(1, sizeof(*conn));
-  int err = conn ? uv_tcp_init(server->loop, &conn->tcp) : UV_ENOMEM;
+  dusk__conn_t *conn = server->next_conn;
+  assert(conn);
+  server->next_conn = NULL;
+  int err = uv_tcp_init(server->loop, &conn->tcp);
   if (err < 0) {
     close(fd);
     free(conn);
@@ -499,6 +538,7 @@ int dusk__conn_accept(dusk_server_t *server, int fd) {
     dusk__conn_close(conn, DUSK__CUT);
     return err;
   }
+  if (server->drain.phase == DUSK_DRAINING) dusk__drain_knows(conn);
   wait_for_request(conn);
   set_reading(conn, true);
   return 0;

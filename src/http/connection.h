@@ -50,6 +50,7 @@ struct dusk__conn {
   dusk_server_t *server;
   dusk__exchange_t *ex; /* while ACTIVE */
   dusk_context_t *ctx;  /* parent of its requests'; made when asked for */
+  struct dusk__peer *peer;
   dusk__link_t phase_link;
   dusk__link_t wait_link;
   uint64_t since_ms;      /* start of the phase, on the loop's clock */
@@ -57,12 +58,14 @@ struct dusk__conn {
   uint32_t queued_writes; /* in libuv, not yet taken by the kernel */
   uint32_t requests;      /* begun */
   uint32_t written;       /* all ever, modulo 2^32 */
-  uint32_t progress;    /* of it taken when the write's time-out last looked */
-  uint32_t batch_bytes; /* of the drain's batch, not yet parsed */
+  uint32_t progress;  /* of it taken when the write's time-out last looked */
+  uint32_t received;  /* all ever, modulo 2^32 */
+  uint32_t batch_end; /* of the drain's batch, in these terms */
+  uint16_t round_trip_ms; /* since a drain began, as is its peer */
   unsigned phase : 3;
   unsigned ending : 3; /* while LINGERING */
   unsigned wait : 3;
-  bool looked : 1;     /* the drain has set batch_bytes */
+  bool looked : 1;     /* the drain has set batch_end */
   bool running : 1;    /* its requests are being advanced, up the stack */
   bool reading : 1;    /* libuv reads */
   bool moved : 1;      /* the peer sent or took bytes since `wait` was set */
@@ -71,7 +74,11 @@ struct dusk__conn {
   bool late : 1;       /* sent something after our half-close */
 };
 
-/* Takes an accepted, non-blocking socket. On failure `fd` is closed. */
+/* Gets what the next accepted socket needs, so that memory is missed while it
+ * still is in its queue. */
+int dusk__conn_prepare(dusk_server_t *server);
+/* Takes an accepted, non-blocking socket; to be prepared. On failure `fd` is
+ * closed. */
 int dusk__conn_accept(dusk_server_t *server, int fd);
 
 /* Goes on with whatever can go on: parses, dispatches, finishes, writes. To be
@@ -112,6 +119,8 @@ void dusk__conn_flushed(dusk__conn_t *conn, int err);
 
 /* Unread bytes in the socket, 0 also when that can't be told. */
 size_t dusk__conn_unread(const dusk__conn_t *conn);
+/* Whether they are of a request: line ends alone are none (RFC 9112, 2.2). */
+bool dusk__conn_pending(const dusk__conn_t *conn);
 int dusk__conn_fd(const dusk__conn_t *conn);
 
 /* Its context, made now if need be; NULL when memory ran out. */

@@ -8,54 +8,38 @@
  * connections get a window for the request that may be on its way, running ones
  * finish. Nothing polls: each connection that goes and each listener that
  * closes asks whether it was the last (dusk__drain_check), and then the loop's
- * turn ends with the callbacks.
- *
- * Sealing a TCP listener: closing one resets every connection that the kernel
- * accepted and we did not. So fresh handshakes are refused by the kernel first,
- * those under way are waited for, then the backlog is accepted until it is
- * empty, and only then the socket is closed. */
+ * turn ends with the callbacks. */
 #include "drain.h"
 
+#include "chars.h"
 #include "server.h"
 #include "sys.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum {
-  SETTLE_MS = 2,       /* from the kernel's refusal to the first look */
-  LOOK_MS = 20,        /* between two looks for half-open handshakes */
-  BLIND_MS = 20,       /* of accepting, where the kernel doesn't tell */
-  HANDSHAKE_MS = 1200, /* a handshake's retransmission, and some */
-  PATIENCE_MS = 2000,  /* with a peer that moves nothing */
-};
-
-static const uint64_t NS_PER_MS = 1000000;
-
-/* One call of shutdown. */
-typedef struct shutdown_call {
-  dusk__link_t link;
-  dusk_server_t *server;
-  dusk_context_t *bound;
-  dusk_waiter_t waiter;
-  dusk_shutdown_cb cb;
-  void *arg;
-} shutdown_call_t;
+enum { PATIENCE_MS = 2000 }; /* with a peer that moves nothing */
 
 static void look_at_bounds(dusk_server_t *server);
-static void on_seal_timer(uv_timer_t *timer);
+
+static bool is_draining(const dusk_server_t *server) {
+  return server->drain.phase == DUSK_DRAINING;
+}
 
 void dusk__drain_init(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
   dusk__list_init(&drain->shutdowns);
   dusk__list_init(&drain->hooks);
   drain->deadline_ns = DUSK_OFF;
-  /* Always 0, both. */
-  uv_timer_init(server->loop, &drain->seal_timer);
-  uv_timer_init(server->loop, &drain->cut_timer);
-  drain->seal_timer.data = drain->cut_timer.data = server;
+  uv_timer_init(server->loop, &drain->cut_timer); /* always 0 */
+  drain->cut_timer.data = server;
+}
+
+void dusk__drain_done(dusk_server_t *server) {
+  dusk__peers_done(&server->drain.peers);
 }
 
 /* -- What connections ask -------------------------------------------------- */
@@ -71,32 +55,23 @@ uint64_t dusk__drain_quiet_ms(const dusk_server_t *server) {
   return quiet_ms == DUSK_OFF ? 0 : quiet_ms;
 }
 
-uint64_t dusk__drain_window_ms(const dusk__conn_t *conn) {
-  uint64_t quiet_ms = dusk__drain_quiet_ms(conn->server);
-  if (quiet_ms == 0) return 0;
-  return dusk__after_ms(quiet_ms, dusk__sys_round_trip_ms(dusk__conn_fd(conn)));
-}
-
 bool dusk__drain_waits_for(const dusk__conn_t *conn) {
   if (conn->phase != DUSK__LINGERING) return true;
   return conn->ending != DUSK__UNANSWERED_IDLE && conn->ending != DUSK__UNUSED;
 }
 
-/* What of further requests has come already, unparsed or unread. */
-static size_t bytes_waiting(const dusk__conn_t *conn) {
-  size_t parsed = conn->ex ? conn->ex->filled - conn->ex->parsed : 0;
-  return parsed + dusk__conn_unread(conn);
-}
+/* -- Batches ----------------------------------------------------------------
+ */
 
-/* The first look: what has come by now is the batch that will be answered. */
+/* The first look since the connection was idle: what has come by now, read or
+ * not, is the batch that will be answered. */
 static void look(dusk__conn_t *conn) {
-  size_t waiting = bytes_waiting(conn);
   conn->looked = true;
-  conn->batch_bytes = waiting < UINT32_MAX ? (uint32_t)waiting : UINT32_MAX;
+  conn->batch_end = conn->received + (uint32_t)dusk__conn_unread(conn);
 }
 
-/* What of that belongs to the request that is being answered. Where a chunked
- * body ends isn't known: what comes after a last chunk may be a further
+/* What of the input belongs to the request that is being answered. Where a
+ * chunked body ends isn't known: what comes after a last chunk may be a further
  * request, and is taken for one. */
 static size_t own_bytes(const dusk__conn_t *conn) {
   static const char last_chunk[] = "\r\n0\r\n\r\n";
@@ -106,93 +81,98 @@ static size_t own_bytes(const dusk__conn_t *conn) {
   return req->content_length - req->body_received;
 }
 
+static bool has_request(const char *bytes, size_t len) {
+  for (size_t i = 0; i < len; i++)
+    if (!dusk__is_line_end(bytes[i])) return true;
+  return false;
+}
+
+/* Whether a further request is in the batch. Line ends are none. */
+static bool batch_goes_on(const dusk__conn_t *conn) {
+  const dusk__exchange_t *ex = conn->ex;
+  size_t own = own_bytes(conn);
+  size_t read = ex->filled - ex->parsed;
+  int32_t left = (int32_t)(conn->batch_end - conn->received) + (int32_t)read;
+  if (left <= 0 || (size_t)left <= own) return false;
+  size_t to = (size_t)left < read ? (size_t)left : read;
+  if (to > own && has_request(ex->buffer + ex->parsed + own, to - own))
+    return true;
+  return (size_t)left > read && (own > read || dusk__conn_pending(conn));
+}
+
 bool dusk__drain_is_last(dusk__conn_t *conn) {
   switch (conn->server->drain.phase) {
   case DUSK_SERVING:
     return false;
   case DUSK_LAME_DUCK: /* may be taken back: each response looks anew */
-    return bytes_waiting(conn) <= own_bytes(conn);
+    look(conn);
+    conn->looked = false;
+    break;
   default:
     if (!conn->looked) look(conn);
-    return conn->batch_bytes <= own_bytes(conn);
   }
+  return !batch_goes_on(conn);
 }
 
-void dusk__drain_consumed(dusk__conn_t *conn, size_t bytes) {
-  conn->batch_bytes -=
-      bytes < conn->batch_bytes ? (uint32_t)bytes : conn->batch_bytes;
+/* -- Windows ----------------------------------------------------------------
+ */
+
+void dusk__drain_knows(dusk__conn_t *conn) {
+  dusk__drain_t *drain = &conn->server->drain;
+  int fd = dusk__conn_fd(conn);
+  uint64_t round_trip_ms = dusk__sys_round_trip_ms(fd);
+  conn->round_trip_ms =
+      (uint16_t)(round_trip_ms < UINT16_MAX ? round_trip_ms : UINT16_MAX);
+  conn->peer = dusk__peers_of(&drain->peers, fd);
+  /* Answers in a lame duck said close, and who got them isn't there any more.
+   */
+  bool was_lame = drain->lame_duck_ns < drain->started_ns;
+  uint64_t answered_ms = was_lame ? drain->started_ns / DUSK__NS_PER_MS : 0;
+  if (conn->phase == DUSK__IDLE && conn->since_ms > answered_ms)
+    answered_ms = conn->since_ms;
+  if (answered_ms > conn->peer->answered_ms)
+    conn->peer->answered_ms = answered_ms;
 }
 
-/* -- Sealing --------------------------------------------------------------- */
-
-/* Accepts until there is nothing more, and closes. */
-static void close_when_empty(dusk__listener_t *listener) {
-  dusk__backlog_t backlog = dusk__listener_accept(listener, INT32_MAX);
-  listener->err = 0; /* a Unix socket that was shut down tells EINVAL */
-  if (backlog == DUSK__BACKLOG_EMPTY) dusk__listener_close(listener);
+uint64_t dusk__drain_window_end(const dusk__conn_t *conn) {
+  uint64_t quiet_ms = dusk__drain_quiet_ms(conn->server);
+  uint64_t from_ms = conn->since_ms;
+  if (quiet_ms == 0) return from_ms;
+  if (conn->peer->answered_ms > from_ms) from_ms = conn->peer->answered_ms;
+  return dusk__after_ms(dusk__after_ms(from_ms, quiet_ms), conn->round_trip_ms);
 }
 
-static void accept_blindly(dusk__drain_t *drain) {
-  drain->blindly = true;
-  if (drain->held_until_ns == 0)
-    drain->held_until_ns = uv_hrtime() + BLIND_MS * NS_PER_MS;
-}
-
-static void begin_sealing(dusk__listener_t *listener) {
-  switch (listener->kind) {
-  case DUSK__HANDED_OVER:
-    dusk__listener_close(listener);
-    break;
-  case DUSK__UNIX:
-    shutdown(listener->fd, SHUT_RD); /* connecting is refused from now on */
-    close_when_empty(listener);
-    break;
-  case DUSK__TCP:
-    if (dusk__sys_refuse_handshakes(listener->fd) < 0)
-      accept_blindly(&listener->server->drain);
-    break;
+void dusk__drain_conn_moved(dusk__conn_t *conn, dusk__phase_t from) {
+  dusk_server_t *server = conn->server;
+  if (from == DUSK__ACTIVE) {
+    conn->looked = false;
+    if (conn->since_ms <= server->drain.renew_until_ms)
+      conn->peer->answered_ms = conn->since_ms;
   }
+  dusk__drain_check(server);
 }
 
-/* True while handshakes are half-way that will still come in. */
-static bool handshakes_pending(dusk__listener_t *listener, uint64_t age_ns) {
-  dusk__drain_t *drain = &listener->server->drain;
-  if (listener->kind != DUSK__TCP) return false;
-  if (age_ns < SETTLE_MS * NS_PER_MS) return true;
-  if (!drain->blindly) {
-    int half_open = dusk__sys_half_open(listener->fd);
-    if (half_open >= 0)
-      return half_open > 0 && age_ns < HANDSHAKE_MS * NS_PER_MS;
-    accept_blindly(drain);
-  }
-  return uv_hrtime() < drain->held_until_ns;
-}
-
-static void seal(dusk_server_t *server) {
-  uint64_t age_ns = uv_hrtime() - server->drain.started_ns;
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0 && !handshakes_pending(listener, age_ns))
-      close_when_empty(listener);
-  }
-  if (server->listening == 0) return;
-  uint64_t wait_ms = age_ns < SETTLE_MS * NS_PER_MS ? 1 : LOOK_MS;
-  uv_timer_start(&server->drain.seal_timer, on_seal_timer, wait_ms, 0);
-}
-
-static void on_seal_timer(uv_timer_t *timer) {
-  seal(timer->data);
+void dusk__drain_conn_closes(dusk__conn_t *conn) {
+  dusk__drain_t *drain = &conn->server->drain;
+  if (drain->phase < DUSK_DRAINING) return;
+  bool asked_nothing =
+      conn->ending == DUSK__UNUSED || conn->ending == DUSK__UNANSWERED_IDLE;
+  if (asked_nothing && !conn->peer_ended && !conn->late)
+    drain->conns_unconfirmed++;
+  if ((conn->ending == DUSK__ANSWERED || conn->ending == DUSK__REFUSED) &&
+      dusk__sys_unacknowledged(dusk__conn_fd(conn)) > 0)
+    drain->answers_unacknowledged++;
+  if (conn->ending == DUSK__CUT && drain->status == 0)
+    drain->status = UV_ECONNABORTED;
 }
 
 /* -- Beginning ------------------------------------------------------------- */
 
 static void begin_counting(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
-  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
-    drain->conns_open += server->conn_count[phase];
+  drain->conns_open = dusk__server_connections(server);
   drain->requests_running_then = drain->requests_now;
-  drain->conns_accepted = drain->requests_begun = drain->requests_late = 0;
+  drain->conns_accepted = drain->requests_begun = 0;
   memset(drain->conns_ended, 0, sizeof(drain->conns_ended));
   memset(drain->requests_ended, 0, sizeof(drain->requests_ended));
 }
@@ -216,8 +196,29 @@ static void begin(dusk_server_t *server) {
   if (drain->phase == DUSK_SERVING) drain->lame_duck_ns = drain->started_ns;
   drain->phase = DUSK_DRAINING;
   begin_counting(server);
+  uv_update_time(server->loop);
+  dusk__peers_init(&drain->peers, drain->conns_open);
+  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
+    for_each_conn(server, (dusk__phase_t)phase, dusk__drain_knows);
   dusk_context_cancel(server->draining, NULL);
   dusk__server_at_turn(server); /* serve's callbacks */
+}
+
+/* Three windows or half of the bound, whichever is earlier: a proxy that
+ * trickles requests over a pool would hold the drain to its bound. */
+static void limit_renewal(dusk_server_t *server) {
+  dusk__drain_t *drain = &server->drain;
+  uint64_t quiet_ms = dusk__drain_quiet_ms(server);
+  uint64_t limit_ms = quiet_ms < DUSK_OFF / 3 ? 3 * quiet_ms : DUSK_OFF;
+  if (drain->deadline_ns != DUSK_OFF) {
+    uint64_t half_ms =
+        drain->deadline_ns > drain->started_ns
+            ? (drain->deadline_ns - drain->started_ns) / 2 / DUSK__NS_PER_MS
+            : 0;
+    if (half_ms < limit_ms) limit_ms = half_ms;
+  }
+  drain->renew_until_ms =
+      dusk__after_ms(drain->started_ns / DUSK__NS_PER_MS, limit_ms);
 }
 
 static void begin_draining(dusk_server_t *server) {
@@ -230,14 +231,8 @@ static void begin_draining(dusk_server_t *server) {
   for_each_conn(server, DUSK__ACTIVE, dusk__conn_hurry);
   for_each_conn(server, DUSK__LINGERING, dusk__conn_hurry);
   dusk__listeners_resume(server); /* sealing knows no max_connections */
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0) begin_sealing(listener);
-  }
-  if (server->listening > 0)
-    uv_timer_start(&server->drain.seal_timer, on_seal_timer, SETTLE_MS, 0);
-  else
+  dusk__seal_begin(server);
+  if (server->listening == 0)
     server->drain.sealed_ns = server->drain.started_ns;
 }
 
@@ -298,22 +293,24 @@ static void cut_conn(dusk__conn_t *conn) {
       [DUSK__ACTIVE] = DUSK__CUT,
       [DUSK__IDLE] = DUSK__UNANSWERED_IDLE,
   };
+  bool is_waiting = conn->phase == DUSK__NEW || conn->phase == DUSK__IDLE;
   tell_cut(conn);
-  dusk__conn_close(conn, endings[conn->phase]); /* LINGERING has its own */
+  if (is_waiting && dusk__conn_pending(conn))
+    dusk__conn_close(conn, DUSK__CUT); /* its request is not even read */
+  else
+    dusk__conn_close(conn, endings[conn->phase]); /* LINGERING has its own */
 }
 
 static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   if (server->drain.phase == DUSK_CLOSED) return;
-  if (server->conn_count[DUSK__ACTIVE] > 0) {
-    server->drain.status = status;
-    note_oldest(server);
-  }
+  uint64_t cuts = server->drain.conns_ended[DUSK__CUT];
+  if (server->conn_count[DUSK__ACTIVE] > 0) note_oldest(server);
   cancel_requests(server, status, cause);
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next)
-    dusk__listener_close(DUSK__OWNER(link, dusk__listener_t, link));
+  dusk__seal_cut(server);
   for (int phase = 0; phase < DUSK__HIJACKED; phase++)
     for_each_conn(server, (dusk__phase_t)phase, cut_conn);
+  if (server->drain.conns_ended[DUSK__CUT] > cuts)
+    server->drain.status = status;
   dusk__drain_check(server);
 }
 
@@ -331,7 +328,7 @@ static void on_hard_cancel(uv_timer_t *timer) {
 }
 
 static void on_bound_end(dusk_waiter_t *waiter) {
-  shutdown_call_t *call = DUSK__OWNER(waiter, shutdown_call_t, waiter);
+  dusk__shutdown_t *call = DUSK__OWNER(waiter, dusk__shutdown_t, waiter);
   dusk_server_t *server = call->server;
   int err = dusk_context_err(call->bound);
   if (err == UV_ETIMEDOUT) {
@@ -355,8 +352,8 @@ static void look_at_bounds(dusk_server_t *server) {
                           ? drain->deadline_ns - drain->started_ns
                           : 0;
   uint64_t grace_ns = bound_ns / 2; /* at most */
-  if (grace_ms(server) < grace_ns / NS_PER_MS)
-    grace_ns = grace_ms(server) * NS_PER_MS;
+  if (grace_ms(server) < grace_ns / DUSK__NS_PER_MS)
+    grace_ns = grace_ms(server) * DUSK__NS_PER_MS;
   uint64_t cancel_ns = drain->deadline_ns - grace_ns;
   if (now >= cancel_ns) {
     cancel_requests(server, UV_ETIMEDOUT, &dusk_drain_cancelled);
@@ -364,31 +361,48 @@ static void look_at_bounds(dusk_server_t *server) {
   }
   /* What the contexts of running requests tell from now on. */
   dusk_context_bring_forward(server->ctx, drain->deadline_ns);
-  uint64_t wait_ms = (cancel_ns - now + NS_PER_MS - 1) / NS_PER_MS;
+  uint64_t wait_ms = (cancel_ns - now + DUSK__NS_PER_MS - 1) / DUSK__NS_PER_MS;
   uv_timer_start(&drain->cut_timer, on_hard_cancel, wait_ms, 0);
 }
 
-static void add_bound(shutdown_call_t *call) {
+static void add_bound(dusk__shutdown_t *call) {
   dusk_server_t *server = call->server;
   uint64_t deadline_ns = dusk_context_deadline(call->bound);
   dusk_context_after(call->bound, &call->waiter, server->root, on_bound_end);
-  if (deadline_ns >= server->drain.deadline_ns) return;
-  server->drain.deadline_ns = deadline_ns;
+  if (deadline_ns < server->drain.deadline_ns)
+    server->drain.deadline_ns = deadline_ns;
+  limit_renewal(server);
   look_at_bounds(server);
 }
 
 /* -- The end --------------------------------------------------------------- */
 
+/* How much is waited for. */
+static size_t awaited(const dusk_server_t *server) {
+  size_t left = server->listening + dusk__server_connections(server);
+  assert(left >= server->drain.unawaited);
+  return left - server->drain.unawaited;
+}
+
 static bool is_over(const dusk_server_t *server) {
-  size_t left = server->listening;
-  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
-    left += server->conn_count[phase];
-  return server->drain.phase == DUSK_DRAINING &&
-         left == server->drain.unawaited;
+  return is_draining(server) && awaited(server) == 0;
+}
+
+/* Measures how long nothing but windows holds the drain. */
+static void watch_windows(dusk_server_t *server) {
+  dusk__drain_t *drain = &server->drain;
+  size_t waiting =
+      server->conn_count[DUSK__NEW] + server->conn_count[DUSK__IDLE];
+  bool alone = waiting > 0 && awaited(server) == waiting;
+  if (alone == (drain->windows_ns > 0)) return;
+  uint64_t now = uv_hrtime();
+  if (!alone) drain->windows_sum_ns += now - drain->windows_ns;
+  drain->windows_ns = alone ? now : 0;
 }
 
 void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending) {
   dusk__drain_t *drain = &server->drain;
+  assert(drain->requests_now > 0);
   drain->requests_now--;
   drain->requests_ended[ending]++;
   if (drain->requests_now == 0 && drain->phase == DUSK_DRAINING)
@@ -398,6 +412,7 @@ void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending) {
 void dusk__drain_check(dusk_server_t *server) {
   dusk__drain_t *drain = &server->drain;
   if (drain->phase != DUSK_DRAINING) return;
+  watch_windows(server);
   if (server->listening == 0 && drain->sealed_ns == 0) {
     drain->sealed_ns = uv_hrtime();
     dusk__server_at_turn(server); /* the hooks */
@@ -431,7 +446,7 @@ static void run_hooks(dusk_server_t *server) {
 static void finish(dusk_server_t *server) {
   server->drain.phase = DUSK_CLOSED;
   server->drain.ended_ns = uv_hrtime();
-  uv_timer_stop(&server->drain.seal_timer);
+  uv_timer_stop(&server->seal.timer);
   uv_timer_stop(&server->drain.cut_timer);
   if (server->drain.status == 0) server->drain.status = server->drain.close_err;
   for_each_conn(server, DUSK__LINGERING, cut_conn);
@@ -440,13 +455,13 @@ static void finish(dusk_server_t *server) {
 
 static void call_back(dusk_server_t *server) {
   while (!dusk__list_empty(&server->drain.shutdowns)) {
-    shutdown_call_t *call =
-        DUSK__OWNER(server->drain.shutdowns.next, shutdown_call_t, link);
+    dusk__shutdown_t *call =
+        DUSK__OWNER(server->drain.shutdowns.next, dusk__shutdown_t, link);
     dusk__list_remove(&call->link);
     dusk_waiter_stop(&call->waiter);
     dusk_context_unref(call->bound);
     if (call->cb) call->cb(server, server->drain.status, call->arg);
-    free(call);
+    if (call != &server->drain.first) free(call);
   }
 }
 
@@ -471,7 +486,9 @@ void dusk_server_lame_duck(dusk_server_t *server, bool on) {
 int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
                          dusk_shutdown_cb cb, void *arg) {
   if (server == NULL || bound == NULL) return UV_EINVAL;
-  shutdown_call_t *call = calloc(1, sizeof(*call));
+  bool is_first = server->drain.first.server == NULL;
+  dusk__shutdown_t *call =
+      is_first ? &server->drain.first : calloc(1, sizeof(*call));
   if (call == NULL) return UV_ENOMEM;
   call->server = server;
   call->bound = dusk_context_ref(bound);
@@ -509,8 +526,17 @@ static void report_conns(const dusk_server_t *server, dusk_report_t *report) {
   report->conns_hijacked = ended[DUSK__TAKEN];
   report->conns_cut = ended[DUSK__CUT];
   report->conns_gone = ended[DUSK__GONE];
-  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
-    report->conns_now += server->conn_count[phase];
+  report->conns_late = drain->conns_late;
+  report->conns_unconfirmed = drain->conns_unconfirmed;
+  report->conns_now = dusk__server_connections(server);
+  report->answers_unacknowledged = drain->answers_unacknowledged;
+}
+
+static void report_seal(const dusk__seal_t *seal, dusk_report_t *report) {
+  report->seal = seal->means;
+  report->queue_sealed = seal->sealed;
+  report->queue_left = seal->left;
+  report->handshakes_left = seal->handshakes;
 }
 
 static void report_requests(const dusk__drain_t *drain, dusk_report_t *report) {
@@ -522,7 +548,6 @@ static void report_requests(const dusk__drain_t *drain, dusk_report_t *report) {
   report->requests_refused = ended[DUSK__REFUSED];
   report->requests_cut = ended[DUSK__CUT];
   report->requests_gone = ended[DUSK__GONE];
-  report->requests_late = drain->requests_late;
   report->requests_cancelled = drain->requests_cancelled;
   report->requests_now = drain->requests_now;
 }
@@ -535,21 +560,26 @@ void dusk_server_report(const dusk_server_t *server,
   ret_report->status = drain->status;
   report_conns(server, ret_report);
   report_requests(drain, ret_report);
-  ret_report->sealed_blindly = drain->blindly;
+  report_seal(&server->seal, ret_report);
   ret_report->left_ms = DUSK_OFF;
   if (drain->started_ns == 0) return;
   uint64_t now = drain->ended_ns ? drain->ended_ns : uv_hrtime();
-  ret_report->drain_ms = (now - drain->started_ns) / NS_PER_MS;
+  ret_report->drain_ms = (now - drain->started_ns) / DUSK__NS_PER_MS;
   ret_report->lame_duck_ms =
-      (drain->started_ns - drain->lame_duck_ns) / NS_PER_MS;
+      (drain->started_ns - drain->lame_duck_ns) / DUSK__NS_PER_MS;
   if (drain->answered_ns)
     ret_report->answered_ms =
-        (drain->answered_ns - drain->started_ns) / NS_PER_MS;
+        (drain->answered_ns - drain->started_ns) / DUSK__NS_PER_MS;
   if (drain->sealed_ns)
-    ret_report->seal_ms = (drain->sealed_ns - drain->started_ns) / NS_PER_MS;
+    ret_report->seal_ms =
+        (drain->sealed_ns - drain->started_ns) / DUSK__NS_PER_MS;
+  ret_report->window_ms = (drain->windows_sum_ns +
+                           (drain->windows_ns ? now - drain->windows_ns : 0)) /
+                          DUSK__NS_PER_MS;
   if (drain->deadline_ns != DUSK_OFF)
-    ret_report->left_ms =
-        drain->deadline_ns > now ? (drain->deadline_ns - now) / NS_PER_MS : 0;
+    ret_report->left_ms = drain->deadline_ns > now
+                              ? (drain->deadline_ns - now) / DUSK__NS_PER_MS
+                              : 0;
   memcpy(ret_report->oldest, drain->oldest, sizeof(drain->oldest));
   ret_report->oldest_ms = drain->oldest_ms;
   find_oldest(server, ret_report->oldest, sizeof(ret_report->oldest),

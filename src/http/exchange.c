@@ -174,7 +174,7 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
     dusk_request_end_t end = {
         .status = res->header_sent ? res->status : 0,
         .body_bytes = res->framing == DUSK__FRAMED_EMPTY ? 0 : res->body_bytes,
-        .duration_ms = dusk__now_ms(ex->server) - req->begun_ms,
+        .duration_ms = dusk__fresh_ms(ex->server) - req->begun_ms,
         .err = res->err,
     };
     config->on_request_end(req, &end, config->on_request_end_arg);

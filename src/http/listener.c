@@ -23,7 +23,8 @@
 enum {
   ACCEPTS_A_TURN = 128,
   BACKLOG = 4096,
-  FIRST_RETRY_MS = 5, /* doubled up to the last, as in Go */
+  PASSING_ERRORS = 16, /* one after another are none */
+  FIRST_RETRY_MS = 5,  /* doubled up to the last, as in Go */
   LAST_RETRY_MS = 1000,
 };
 
@@ -42,11 +43,16 @@ static void on_retry(uv_timer_t *timer) {
   start_polling(timer->data);
 }
 
-static void retry_later(dusk__listener_t *listener) {
+/* An error that is told at first, and then once in the longest delay. */
+static void retry_later(dusk__listener_t *listener, int err) {
   uint64_t delay = listener->retry_ms ? listener->retry_ms : FIRST_RETRY_MS;
+  bool is_news = listener->retry_ms == 0 || delay == LAST_RETRY_MS;
   listener->retry_ms = delay * 2 < LAST_RETRY_MS ? delay * 2 : LAST_RETRY_MS;
   uv_poll_stop(&listener->poll);
   uv_timer_start(&listener->retry, on_retry, delay, 0);
+  if (is_news)
+    dusk__server_tell_error(listener->server, err,
+                            "connections can't be accepted for now, and wait");
 }
 
 /* Without accept4 the flags are set one by one. */
@@ -82,55 +88,62 @@ static bool is_passing(int err) {
   }
 }
 
-static bool is_shortage(int err) {
-  return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
+/* The socket is not what it was. */
+static bool is_final(int err) {
+  return err == UV_EBADF || err == UV_EINVAL || err == UV_ENOTSOCK ||
+         err == UV_ENOTSUP;
 }
 
-dusk__backlog_t dusk__listener_accept(dusk__listener_t *listener, int limit) {
-  while (limit-- > 0) {
+int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
+                          size_t *ret_accepted) {
+  dusk_server_t *server = listener->server;
+  int passing = 0;
+  uv_update_time(server->loop); /* when they come */
+  *ret_accepted = 0;
+  while (*ret_accepted < limit) {
+    if (dusk__conn_prepare(server) < 0) return UV_ENOMEM;
     int fd = accept_one(listener->fd);
     if (fd >= 0) {
+      passing = 0;
       listener->retry_ms = 0;
+      ++*ret_accepted;
       /* On failure that one is closed, and the next one may do. */
-      dusk__conn_accept(listener->server, fd);
+      dusk__conn_accept(server, fd);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      return DUSK__BACKLOG_EMPTY;
-    } else if (is_shortage(errno)) {
-      return DUSK__BACKLOG_STUCK;
-    } else if (!is_passing(errno)) {
-      listener->err = uv_translate_sys_error(errno);
-      return DUSK__BACKLOG_EMPTY;
+      return 0;
+    } else if (!is_passing(errno) || ++passing == PASSING_ERRORS) {
+      return uv_translate_sys_error(errno);
     }
   }
-  return DUSK__BACKLOG_MORE;
-}
-
-static bool is_full(const dusk_server_t *server) {
-  size_t count = 0;
-  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
-    count += server->conn_count[phase];
-  return count >= server->config.max_connections;
+  return 0;
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events) {
   (void)events;
   dusk__listener_t *listener = poll->data;
   dusk_server_t *server = listener->server;
-  if (status < 0) listener->err = status;
-  int limit = ACCEPTS_A_TURN;
-  if (server->config.max_connections != DUSK_OFF) {
-    if (is_full(server) && server->drain.phase < DUSK_DRAINING) {
+  size_t limit = ACCEPTS_A_TURN;
+  if (server->config.max_connections != DUSK_OFF &&
+      server->drain.phase < DUSK_DRAINING) {
+    if (dusk__server_connections(server) >= server->config.max_connections) {
       dusk__listeners_pause(server);
       return;
     }
     limit = 1; /* so that the limit is met exactly */
   }
-  if (listener->err == 0 &&
-      dusk__listener_accept(listener, limit) == DUSK__BACKLOG_STUCK)
-    retry_later(listener);
-  if (listener->err == 0) return;
-  dusk__listener_close(listener);
-  dusk__server_at_turn(server);
+  size_t accepted;
+  int err = status;
+  if (err == 0) err = dusk__listener_accept(listener, limit, &accepted);
+  if (err == 0) return;
+  if (server->drain.phase == DUSK_DRAINING) {
+    uv_poll_stop(poll); /* the seal goes on with it */
+  } else if (!is_final(err) && status == 0) {
+    retry_later(listener, err);
+  } else {
+    listener->err = err;
+    dusk__listener_close(listener);
+    dusk__server_at_turn(server);
+  }
 }
 
 void dusk__listeners_pause(dusk_server_t *server) {
@@ -301,10 +314,19 @@ static int open_unix(dusk__listener_t *listener, const char *path) {
   return 0;
 }
 
+static dusk__listener_kind_t kind_of(int fd) {
+  struct sockaddr_storage addr;
+  socklen_t len = sizeof(addr);
+  if (getsockname(fd, (struct sockaddr *)&addr, &len)) return DUSK__TCP;
+  return addr.ss_family == AF_UNIX ? DUSK__UNIX : DUSK__TCP;
+}
+
+/* "N", which is left in the end, or "N:seal", which has no other owner. */
 static int take_over(dusk__listener_t *listener, const char *number) {
   char *end;
   long fd = strtol(number, &end, 10);
-  if (*number < '0' || *number > '9' || *end || fd > INT32_MAX)
+  if (*number < '0' || *number > '9' || fd > INT32_MAX ||
+      (*end && strcmp(end, ":seal") != 0))
     return UV_EINVAL;
   int listening = 0;
   socklen_t len = sizeof(listening);
@@ -315,7 +337,7 @@ static int take_over(dusk__listener_t *listener, const char *number) {
       fcntl((int)fd, F_SETFL, O_NONBLOCK))
     return uv_translate_sys_error(errno);
   listener->fd = (int)fd;
-  listener->kind = DUSK__HANDED_OVER;
+  listener->kind = *end ? kind_of((int)fd) : DUSK__HANDED_OVER;
   return 0;
 }
 
@@ -369,7 +391,10 @@ int dusk__listener_open(dusk_server_t *server, const char *address,
     err = start(listener);
     if (err < 0) close(listener->fd);
   }
-  if (err < 0) free(listener);
+  if (err < 0)
+    free(listener);
+  else if (listener->kind == DUSK__TCP)
+    dusk__seal_prepare(server);
   return err;
 }
 

@@ -29,18 +29,15 @@ typedef struct dusk__listener {
   char address[136]; /* the longest is a Unix socket's */
 } dusk__listener_t;
 
-typedef enum dusk__backlog {
-  DUSK__BACKLOG_EMPTY,
-  DUSK__BACKLOG_MORE, /* the turn's share was taken */
-  DUSK__BACKLOG_STUCK /* out of descriptors or memory */
-} dusk__backlog_t;
-
 /* Opens, and begins to accept. */
 int dusk__listener_open(dusk_server_t *server, const char *address,
                         dusk_serve_cb cb, void *arg);
 
-/* Accepts up to `limit` connections. */
-dusk__backlog_t dusk__listener_accept(dusk__listener_t *listener, int limit);
+/* Accepts up to `limit` connections, and counts them. 0 when that many were
+ * accepted or the queue is empty, else the error because of which no more can
+ * be accepted now. */
+int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
+                          size_t *ret_accepted);
 
 /* Stops and resumes accepting, for max_connections. */
 void dusk__listeners_pause(dusk_server_t *server);

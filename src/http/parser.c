@@ -113,13 +113,12 @@ static int on_chunk_complete(llhttp_t *parser) {
   return exchange(parser)->req.body == DUSK__BODY_PAUSED ? HPE_PAUSED : 0;
 }
 
-/* Everything before `to` has been parsed, and is no longer waiting. */
+/* Everything before `to` has been parsed. */
 static void consume(dusk__exchange_t *ex, const char *to) {
   size_t parsed = (size_t)(to - ex->buffer);
   size_t consumed = parsed - ex->parsed;
   ex->parsed = parsed;
   if (ex->stage == DUSK__STAGE_HANDLING) ex->req.body_consumed += consumed;
-  if (ex->conn) dusk__drain_consumed(ex->conn, consumed);
 }
 
 static int on_body(llhttp_t *parser, const char *at, size_t len) {

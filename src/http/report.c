@@ -43,6 +43,8 @@ static const field_t conns[] = {
     FIELD(conns_hijacked, "hijacked"),
     FIELD(conns_cut, "cut"),
     FIELD(conns_gone, "left by the client"),
+    FIELD(conns_late, "too late"),
+    FIELD(conns_unconfirmed, "unconfirmed"),
 };
 
 static const field_t requests[] = {
@@ -52,15 +54,29 @@ static const field_t requests[] = {
     FIELD(requests_refused, "refused"),
     FIELD(requests_cut, "cut"),
     FIELD(requests_gone, "left by the client"),
-    FIELD(requests_late, "too late"),
     FIELD(requests_cancelled, "cancelled"),
 };
 
-static const field_t times[] = {
-    FIELD(lame_duck_ms, NULL), FIELD(answered_ms, NULL), FIELD(conns_now, NULL),
-    FIELD(requests_now, NULL), FIELD(seal_ms, NULL),     FIELD(drain_ms, NULL),
+static const field_t queues[] = {
+    FIELD(queue_sealed, "queued"),
+    FIELD(queue_left, "left in the queue"),
+    FIELD(handshakes_left, "handshakes given up"),
+};
+
+/* For machines only. */
+static const field_t others[] = {
+    FIELD(answers_unacknowledged, NULL),
+    FIELD(conns_now, NULL),
+    FIELD(requests_now, NULL),
+    FIELD(lame_duck_ms, NULL),
+    FIELD(answered_ms, NULL),
+    FIELD(window_ms, NULL),
+    FIELD(seal_ms, NULL),
+    FIELD(drain_ms, NULL),
     FIELD(oldest_ms, NULL),
 };
+
+static const char *const seals[] = {"exact", "slow", "held", "blind"};
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
@@ -94,8 +110,10 @@ static const char *reason(const dusk_report_t *report) {
                              : " (near the bound, requests were told to end)";
   case UV_ECANCELED:
     return report->conns_cut ? " (as asked)" : " (requests were told to end)";
+  case UV_ECONNABORTED:
+    return " (who stood still was cut)";
   default:
-    return " (a listener could not be closed)";
+    return " (a listener could not be emptied and closed)";
   }
 }
 
@@ -107,9 +125,17 @@ size_t dusk_report_text(const dusk_report_t *report, char *buf, size_t size) {
   append_counts(&text, report, conns, COUNT(conns));
   append(&text, "; requests: ");
   append_counts(&text, report, requests, COUNT(requests));
-  append(&text, "; listeners sealed in %llu ms%s",
-         (unsigned long long)report->seal_ms,
-         report->sealed_blindly ? " (blindly)" : "");
+  append(&text, "; listeners sealed in %llu ms",
+         (unsigned long long)report->seal_ms);
+  if (report->seal != DUSK_SEAL_EXACT)
+    append(&text, " (%s)", seals[report->seal]);
+  for (size_t i = 0; i < COUNT(queues); i++)
+    if (value(report, &queues[i]) > 0)
+      append(&text, ", %llu %s", (unsigned long long)value(report, &queues[i]),
+             queues[i].words);
+  if (report->window_ms > 0)
+    append(&text, "; idle windows held it for %llu ms",
+           (unsigned long long)report->window_ms);
   if (report->oldest[0])
     append(&text, "; oldest: %s, %llu ms", report->oldest,
            (unsigned long long)report->oldest_ms);
@@ -146,11 +172,11 @@ size_t dusk_report_json(const dusk_report_t *report, char *buf, size_t size) {
          report->status);
   append_json_counts(&text, report, conns, COUNT(conns));
   append_json_counts(&text, report, requests, COUNT(requests));
-  append_json_counts(&text, report, times, COUNT(times));
+  append_json_counts(&text, report, queues, COUNT(queues));
+  append_json_counts(&text, report, others, COUNT(others));
   if (report->left_ms != DUSK_OFF)
     append(&text, ",\"left_ms\":%llu", (unsigned long long)report->left_ms);
-  append(&text, ",\"sealed_blindly\":%s,\"oldest\":",
-         report->sealed_blindly ? "true" : "false");
+  append(&text, ",\"seal\":\"%s\",\"oldest\":", seals[report->seal]);
   append_json_string(&text, report->oldest);
   append(&text, "}");
   return text.len;

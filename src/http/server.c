@@ -61,6 +61,18 @@ void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex) {
   dusk__server_at_turn(server);
 }
 
+size_t dusk__server_connections(const dusk_server_t *server) {
+  size_t count = 0;
+  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
+    count += server->conn_count[phase];
+  return count;
+}
+
+void dusk__server_tell_error(dusk_server_t *server, int err, const char *text) {
+  if (server->config.on_error)
+    server->config.on_error(server, err, text, server->config.on_error_arg);
+}
+
 /* -- Date ------------------------------------------------------------------ */
 
 const char *dusk__server_date(dusk_server_t *server, size_t *ret_len) {
@@ -98,6 +110,9 @@ void dusk__server_free_hooks(dusk__link_t *hooks) {
 static void free_server(dusk_server_t *server) {
   dusk__server_free_hooks(&server->hooks);
   dusk__listeners_free(server);
+  dusk__drain_done(server);
+  dusk__seal_done(server);
+  free(server->next_conn);
   dusk__ex_free(server->next_input);
   while (server->spares) {
     dusk__exchange_t *ex = server->spares;
@@ -137,7 +152,7 @@ void dusk__server_close_handles(dusk_server_t *server) {
       (uv_handle_t *)&server->timeouts.timer,
       (uv_handle_t *)&server->turn,
       (uv_handle_t *)&server->no_block,
-      (uv_handle_t *)&server->drain.seal_timer,
+      (uv_handle_t *)&server->seal.timer,
       (uv_handle_t *)&server->drain.cut_timer,
   };
   for (size_t i = 0; i < sizeof(handles) / sizeof(*handles); i++) {
@@ -163,7 +178,7 @@ static void set_defaults(dusk_server_config_t *config) {
   default_to(&config->max_body_bytes, 1048576);
   default_to(&config->max_connections, DUSK_OFF);
   default_to(&config->max_requests, DUSK_OFF);
-  default_to(&config->quiet_window_ms, 100);
+  default_to(&config->quiet_window_ms, 1000);
   default_to(&config->cancel_grace_ms, 250);
 }
 
@@ -193,6 +208,7 @@ static int make_contexts(dusk_server_t *server) {
 static void init_handles(dusk_server_t *server) {
   dusk__timeouts_init(server);
   dusk__drain_init(server);
+  dusk__seal_init(server);
   uv_check_init(server->loop, &server->turn);
   uv_idle_init(server->loop, &server->no_block);
   server->refs += 5;

@@ -7,6 +7,7 @@
 #include "drain.h"
 #include "listener.h"
 #include "output.h"
+#include "seal.h"
 #include "timeouts.h"
 
 typedef struct dusk__hook {
@@ -33,6 +34,7 @@ struct dusk_server {
   dusk__output_t output;
   dusk__exchange_t *spares;
   size_t spare_count;
+  dusk__conn_t *next_conn;      /* for the next accepted socket */
   dusk__exchange_t *next_input; /* what libuv reads into for a connection that
                                  * has no exchange */
 
@@ -42,6 +44,7 @@ struct dusk_server {
   dusk__link_t turn_exchanges;
 
   dusk__drain_t drain;
+  dusk__seal_t seal;
   dusk__link_t hooks;
 
   /* Memory: the caller's reference, open handles, live connections, exchanges
@@ -55,9 +58,22 @@ struct dusk_server {
   uint64_t date_until_ms; /* on the loop's clock */
 };
 
+/* The loop's clock, which is as old as its turn. */
 static inline uint64_t dusk__now_ms(const dusk_server_t *server) {
   return uv_now(server->loop);
 }
+
+/* Set anew: for time-outs, windows and durations after user code has run. */
+static inline uint64_t dusk__fresh_ms(const dusk_server_t *server) {
+  uv_update_time(server->loop);
+  return uv_now(server->loop);
+}
+
+/* Those that have not ended. */
+size_t dusk__server_connections(const dusk_server_t *server);
+
+/* Calls on_error, if there is one. */
+void dusk__server_tell_error(dusk_server_t *server, int err, const char *text);
 
 /* Has dusk__server_on_turn run before the loop waits again. */
 void dusk__server_at_turn(dusk_server_t *server);

@@ -9,7 +9,22 @@ int dusk__sys_refuse_handshakes(int fd) {
   return UV_ENOTSUP;
 }
 
-int dusk__sys_half_open(int fd) {
+int dusk__sys_open_diag(void) {
+  return UV_ENOTSUP;
+}
+
+int dusk__sys_half_open(int diag, int fd) {
+  (void)diag;
+  (void)fd;
+  return UV_ENOTSUP;
+}
+
+int dusk__sys_half_open_slowly(int fd) {
+  (void)fd;
+  return UV_ENOTSUP;
+}
+
+int dusk__sys_queued(int fd) {
   (void)fd;
   return UV_ENOTSUP;
 }

@@ -4,6 +4,8 @@
 
 #include "connection.h"
 
+#define DUSK__NS_PER_MS UINT64_C(1000000)
+
 typedef struct dusk__timeouts {
   uv_timer_t timer;
   dusk__link_t waits[DUSK__WAITS]; /* each in deadline order */

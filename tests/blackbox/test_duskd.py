@@ -35,7 +35,7 @@ def test_help_tells_every_flag_and_default():
     assert (status, err) == (0, "")
     for flag in FLAGS:
         assert f"--{flag}" in out, flag
-    for default in (":8080", "10s", "100ms", "250ms", "60s", "30s", "64K",
+    for default in (":8080", "10s", "1s", "250ms", "60s", "30s", "64K",
                     "1M"):
         assert default in out, default
     assert "DUSK_" in out

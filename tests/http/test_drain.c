@@ -76,7 +76,7 @@ static void a_half_way_handshake_is_waited_for(void **state) {
   assert_non_null(strstr(buf, "\r\n\r\nhello\n"));
   dusk_report_t report = report_of(&lb);
   assert_int_equal(report.conns_accepted, 1);
-  assert_false(report.sealed_blindly);
+  assert_int_equal(report.seal, DUSK_SEAL_EXACT);
   assert_adds_up(&report);
   close(client);
   loopback_finish(&lb);

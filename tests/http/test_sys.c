@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -21,7 +22,10 @@
 #include <stdbool.h>
 
 int portable_refuse_handshakes(int fd);
-int portable_half_open(int fd);
+int portable_open_diag(void);
+int portable_half_open(int diag, int fd);
+int portable_half_open_slowly(int fd);
+int portable_queued(int fd);
 uint64_t portable_round_trip_ms(int fd);
 size_t portable_unacknowledged(int fd);
 
@@ -58,6 +62,17 @@ static bool is_connected(int fd) {
   return poll(&wait, 1, 100) == 1 && !(wait.revents & (POLLERR | POLLHUP));
 }
 
+/* By both means. */
+static int half_open(int fd) {
+  int diag = dusk__sys_open_diag();
+  assert_true(diag >= 0);
+  int count = dusk__sys_half_open(diag, fd);
+  assert_int_equal(dusk__sys_half_open(diag, fd), count); /* again */
+  close(diag);
+  assert_int_equal(dusk__sys_half_open_slowly(fd), count);
+  return count;
+}
+
 static void check_refusal(int family) {
   struct sockaddr_storage addr;
   socklen_t len;
@@ -73,7 +88,7 @@ static void check_refusal(int family) {
   assert_int_equal(send(before, "x", 1, 0), 1);
   char byte;
   assert_int_equal(recv(peer, &byte, 1, 0), 1);
-  assert_int_equal(dusk__sys_half_open(server), 0);
+  assert_int_equal(half_open(server), 0);
   close(peer);
   close(after);
   close(before);
@@ -94,7 +109,7 @@ static void check_half_open(int family, bool by_ipv4) {
   struct sockaddr_storage addr;
   socklen_t len;
   int server = listening(family, &addr, &len);
-  assert_int_equal(dusk__sys_half_open(server), 0);
+  assert_int_equal(half_open(server), 0);
   drop_acks(server);
   if (by_ipv4) {
     in_port_t port = ((struct sockaddr_in *)&addr)->sin_port;
@@ -106,7 +121,7 @@ static void check_half_open(int family, bool by_ipv4) {
   }
   int client = connecting(&addr, len);
   assert_true(is_connected(client)); /* as far as it knows */
-  assert_int_equal(dusk__sys_half_open(server), 1);
+  assert_int_equal(half_open(server), 1);
   close(client);
   close(server);
 }
@@ -118,10 +133,49 @@ static void tells_half_open_handshakes(void **state) {
   check_half_open(AF_INET6, true);
 }
 
+/* A listener of somebody else's, at the same port of another address. */
+static void tells_its_own_address_from_others(void **state) {
+  (void)state;
+  struct sockaddr_storage addr;
+  socklen_t len;
+  int server = listening(AF_INET, &addr, &len);
+  struct sockaddr_in other = *(struct sockaddr_in *)&addr;
+  other.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+  int stranger = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(bind(stranger, (struct sockaddr *)&other, sizeof(other)), 0);
+  assert_int_equal(listen(stranger, 16), 0);
+  drop_acks(stranger);
+  memcpy(&addr, &other, sizeof(other));
+  int client = connecting(&addr, len);
+  assert_true(is_connected(client));
+  assert_int_equal(half_open(stranger), 1);
+  assert_int_equal(half_open(server), 0);
+  close(client);
+  close(stranger);
+  close(server);
+}
+
+static void tells_the_length_of_a_queue(void **state) {
+  (void)state;
+  struct sockaddr_storage addr;
+  socklen_t len;
+  int server = listening(AF_INET, &addr, &len);
+  assert_int_equal(dusk__sys_queued(server), 0);
+  int client = connecting(&addr, len);
+  assert_true(is_connected(client));
+  assert_int_equal(dusk__sys_queued(server), 1);
+  close(accept(server, NULL, NULL));
+  assert_int_equal(dusk__sys_queued(server), 0);
+  close(client);
+  close(server);
+}
+
 static void tells_errors_and_the_unknown(void **state) {
   (void)state;
   assert_true(dusk__sys_refuse_handshakes(-1) < 0);
-  assert_true(dusk__sys_half_open(-1) < 0);
+  assert_true(dusk__sys_half_open(-1, -1) < 0);
+  assert_true(dusk__sys_half_open_slowly(-1) < 0);
+  assert_true(dusk__sys_queued(-1) < 0);
   assert_int_equal(dusk__sys_round_trip_ms(-1), 0);
   assert_int_equal(dusk__sys_unacknowledged(-1), 0);
 }
@@ -129,7 +183,10 @@ static void tells_errors_and_the_unknown(void **state) {
 static void portable_twin_knows_no_means(void **state) {
   (void)state;
   assert_int_equal(portable_refuse_handshakes(0), UV_ENOTSUP);
-  assert_int_equal(portable_half_open(0), UV_ENOTSUP);
+  assert_int_equal(portable_open_diag(), UV_ENOTSUP);
+  assert_int_equal(portable_half_open(0, 0), UV_ENOTSUP);
+  assert_int_equal(portable_half_open_slowly(0), UV_ENOTSUP);
+  assert_int_equal(portable_queued(0), UV_ENOTSUP);
   assert_int_equal(portable_round_trip_ms(0), 0);
   assert_int_equal(portable_unacknowledged(0), 0);
 }
@@ -139,6 +196,8 @@ int main(void) {
       cmocka_unit_test(refuses_fresh_handshakes_only),
       cmocka_unit_test(refuses_on_ipv6_sockets),
       cmocka_unit_test(tells_half_open_handshakes),
+      cmocka_unit_test(tells_its_own_address_from_others),
+      cmocka_unit_test(tells_the_length_of_a_queue),
       cmocka_unit_test(tells_errors_and_the_unknown),
       cmocka_unit_test(portable_twin_knows_no_means),
   };

@@ -40,7 +40,7 @@ static void on_serve_end(dusk_server_t *of, int err, void *arg) {
 static void on_shutdown(dusk_server_t *of, int status, void *arg) {
   (void)of;
   (void)arg;
-  char text[512];
+  char text[2048];
   dusk_report_t report;
   dusk_server_report(of, &report);
   dusk_report_json(&report, text, sizeof text);

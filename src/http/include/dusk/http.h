@@ -54,6 +54,11 @@ typedef void (*dusk_request_end_cb)(dusk_request_t *req,
 typedef void (*dusk_request_cut_cb)(dusk_request_t *req, uint64_t age_ms,
                                     void *arg);
 
+/* `err` in words is dusk_strerror's; `text`, a sentence without an end, says
+ * what it means. */
+typedef void (*dusk_error_cb)(dusk_server_t *server, int err, const char *text,
+                              void *arg);
+
 /* Zero is the default told here, DUSK_OFF is none. */
 typedef struct dusk_server_config {
   /* Answers every request; a dusk_mux_t's is dusk_mux_serve. Required. */
@@ -77,9 +82,10 @@ typedef struct dusk_server_config {
   uint64_t max_connections;  /* none: beyond it clients wait in the backlog */
   uint64_t max_requests; /* none: of a connection; the last answer closes it */
 
-  uint64_t quiet_window_ms; /* 100 ms: in a drain an idle connection is closed
-                             * this and its round trip after its last answer;
-                             * DUSK_OFF: at once, as Go does */
+  uint64_t quiet_window_ms; /* 1 s: in a drain an idle connection is closed
+                             * this and its round trip after the last answer
+                             * to its client's address; DUSK_OFF: at once, as
+                             * Go does */
   uint64_t cancel_grace_ms; /* 250 ms: before the drain's bound contexts of
                              * running requests are cancelled; at most half
                              * of the bound */
@@ -95,6 +101,11 @@ typedef struct dusk_server_config {
    * dusk_server_close is about to cut it. */
   dusk_request_cut_cb on_request_cut;
   void *on_request_cut_arg;
+
+  /* Told what nobody else can be: that connections can't be accepted for now
+   * (at first, and once a second while it lasts), that a seal will be slow. */
+  dusk_error_cb on_error;
+  void *on_error_arg;
 } dusk_server_config_t;
 
 /* A server on the loop of `root`, which must outlive it; `config` is copied.
@@ -117,7 +128,11 @@ typedef void (*dusk_serve_cb)(dusk_server_t *server, int err, void *arg);
 /* Listens on `address` and serves it. May be called for several addresses.
  *   HOST:PORT  :PORT  [V6]:PORT  PORT 0: one that is free
  *   unix:PATH  a socket file; one that nobody listens on is replaced
- *   fd:N       a listening socket that was handed over; taken
+ *   fd:N       a listening socket that was handed over; taken. In a shutdown
+ *              it is closed and what is in its queue left to its other owner,
+ *              a service manager or the next process
+ *   fd:N:seal  the same for a socket without another owner: who is in its
+ *              queue would be reset, so it is sealed as our own are
  * An address without host accepts IPv4 and IPv6. Once it has returned 0,
  * clients can connect, and `cb` (or NULL) runs once when serving has ended.
  * Errors, at once and without callback: UV_EINVAL for an address that can't be
@@ -146,6 +161,17 @@ typedef enum dusk_server_phase {
   DUSK_CLOSED,
 } dusk_server_phase_t;
 
+/* How handshakes that were half-way were waited for when the listeners were
+ * sealed. The kernel refuses new ones, and tells of those (by sock_diag, by
+ * /proc), or not, so that none can be left after 1.2 s; or it doesn't refuse
+ * any, and for 20 ms what comes is accepted. */
+typedef enum dusk_seal {
+  DUSK_SEAL_EXACT,
+  DUSK_SEAL_SLOW,
+  DUSK_SEAL_HELD,
+  DUSK_SEAL_BLIND,
+} dusk_seal_t;
+
 /* What a drain did. In the end it adds up:
  * conns_open + conns_accepted = the seven conns_ counts below them;
  * requests_running + requests_begun = the four requests_ counts below them. */
@@ -163,6 +189,21 @@ typedef struct dusk_report {
   uint64_t conns_cut;
   uint64_t conns_gone; /* the client left in the middle of a request */
 
+  /* Of conns_idle and conns_unused: those from which a request came after we
+   * had half-closed, and is lost; and those whose client had not closed its
+   * side when we went, so that one may have been on its way. With clients that
+   * don't pipeline, and without cuts: late <= lost <= late + unconfirmed. */
+  uint64_t conns_late;
+  uint64_t conns_unconfirmed;
+  /* Closed when the client had not yet acknowledged an answer's last byte. */
+  uint64_t answers_unacknowledged;
+
+  dusk_seal_t seal;
+  uint64_t queue_sealed; /* accepted when the listeners were sealed */
+  uint64_t queue_left;   /* left in the queues of TCP listeners that were handed
+                          * over, or that a cut closed, which resets them */
+  uint64_t handshakes_left; /* half-way for longer than 1.2 s: given up */
+
   uint64_t
       requests_running;    /* when the drain began, from their first byte on */
   uint64_t requests_begun; /* since */
@@ -171,7 +212,6 @@ typedef struct dusk_report {
   uint64_t requests_cut;
   uint64_t requests_gone; /* their client left */
 
-  uint64_t requests_late;      /* came after our half-close, not answered */
   uint64_t requests_cancelled; /* told by the hard cancel, however they ended */
 
   uint64_t conns_now;    /* still there */
@@ -179,10 +219,10 @@ typedef struct dusk_report {
 
   uint64_t lame_duck_ms; /* before the drain */
   uint64_t answered_ms;  /* from the drain's start to the last request's end */
+  uint64_t window_ms;    /* in which nothing but quiet windows held it */
   uint64_t seal_ms;      /* from the drain's start to the listeners' end */
   uint64_t drain_ms;     /* from the drain's start to its end, or until now */
   uint64_t left_ms;      /* to the bound; DUSK_OFF: none */
-  bool sealed_blindly; /* the kernel refused to tell of half-open handshakes */
 
   char oldest[128];   /* request line of the oldest running request, or "" */
   uint64_t oldest_ms; /* its age */
@@ -200,8 +240,10 @@ DUSK_EXTERN size_t dusk_report_json(const dusk_report_t *report, char *buf,
                                     size_t size);
 
 /* `status`: 0 when everything was answered; UV_ETIMEDOUT or UV_ECANCELED when
- * the bound's end, or dusk_server_close, cancelled or cut something; else the
- * error that closing a listener met. The server may be unreferenced here. */
+ * the bound's end, or dusk_server_close, cancelled or cut something;
+ * UV_ECONNABORTED when one was cut before that, for standing still or by its
+ * handler; else the error that emptying or closing a listener met. The server
+ * may be unreferenced here. */
 typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
 
 /* Shuts the server down without losing a request: seals the listeners and
@@ -215,7 +257,8 @@ typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
  * May be called before serving, and again: later calls wait too, and their
  * bounds can only bring the end nearer. `cb` runs once for each call, never
  * inside it, serve's callbacks and on_shutdown's hooks before it.
- * Errors: UV_EINVAL (a NULL bound is no "no bound"), UV_ENOMEM.
+ * Errors: UV_EINVAL (a NULL bound is no "no bound"); UV_ENOMEM, but not for
+ * the first call: what it needs was made with the server.
  * Go: Server.Shutdown. */
 DUSK_EXTERN int dusk_server_shutdown(dusk_server_t *server,
                                      dusk_context_t *bound, dusk_shutdown_cb cb,

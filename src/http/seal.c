@@ -1,0 +1,213 @@
+/* Closing a listening socket resets every connection that the kernel accepted
+ * and we did not. So a TCP listener is sealed: fresh handshakes are refused by
+ * the kernel first, those under way are waited for, then the queue is accepted
+ * until it is empty, and only then the socket is closed. Unless the kernel
+ * refuses:
+ *
+ *   refuses fresh ones   asks for those half-way
+ *   yes                  by sock_diag             EXACT
+ *   yes                  by /proc                 SLOW: asked more seldom
+ *   yes                  no                       HELD until none can be left
+ *   no                                            BLIND: accepts for a moment
+ *
+ * A Unix socket knows no handshakes; one that was handed over is left, unless
+ * sealing was asked for. */
+#include "seal.h"
+
+#include "server.h"
+#include "sys.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+  SETTLE_MS = 2,        /* from the kernel's refusal to the first look */
+  LOOK_MS = 20,         /* between two looks, each of which takes ms */
+  SLOW_LOOK_MS = 200,   /* between two that take tens of ms */
+  BLIND_MS = 20,        /* of accepting, where the kernel doesn't tell */
+  HANDSHAKE_MS = 1200,  /* a handshake's retransmission, and some */
+  STUCK_MS = 1200,      /* for what can't be accepted, when nothing is open */
+  ACCEPTS_A_LOOK = 8192 /* twice the backlog */
+};
+
+static void on_timer(uv_timer_t *timer);
+
+void dusk__seal_init(dusk_server_t *server) {
+  server->seal.diag = -1;
+  uv_timer_init(server->loop, &server->seal.timer); /* always 0 */
+  server->seal.timer.data = server;
+}
+
+/* Gives the descriptor in reserve back; false when there was none. */
+static bool close_diag(dusk__seal_t *seal) {
+  if (seal->diag < 0) return false;
+  close(seal->diag);
+  seal->diag = -1;
+  return true;
+}
+
+void dusk__seal_done(dusk_server_t *server) {
+  close_diag(&server->seal);
+}
+
+void dusk__seal_prepare(dusk_server_t *server) {
+  if (server->seal.diag >= 0) return;
+  int diag = dusk__sys_open_diag();
+  if (diag == UV_ENOTSUP) return; /* another kernel: the headers say so */
+  server->seal.diag = diag < 0 ? -1 : diag;
+  if (diag < 0)
+    dusk__server_tell_error(server, diag,
+                            "sock_diag is refused (AF_NETLINK): a stop will "
+                            "wait longer for handshakes that are half-way");
+}
+
+/* -- Handshakes half-way --------------------------------------------------- */
+
+static uint64_t age_ms(const dusk__seal_t *seal) {
+  return (uv_hrtime() - seal->begun_ns) / DUSK__NS_PER_MS;
+}
+
+/* Their number by the best means that the kernel grants, or an error when there
+ * is none. */
+static int count_handshakes(dusk__seal_t *seal, int fd) {
+  if (seal->means == DUSK_SEAL_EXACT) {
+    int count = seal->diag < 0 ? UV_EBADF : dusk__sys_half_open(seal->diag, fd);
+    if (count >= 0) return count;
+    close_diag(seal);
+    seal->means = DUSK_SEAL_SLOW;
+  }
+  if (seal->means == DUSK_SEAL_SLOW) {
+    int count = dusk__sys_half_open_slowly(fd);
+    if (count >= 0) return count;
+    seal->means = DUSK_SEAL_HELD;
+  }
+  return UV_ENOTSUP;
+}
+
+static bool handshakes_pending(dusk__listener_t *listener) {
+  dusk__seal_t *seal = &listener->server->seal;
+  uint64_t age = age_ms(seal);
+  if (listener->kind != DUSK__TCP) return false;
+  if (seal->means == DUSK_SEAL_BLIND) return age < BLIND_MS;
+  if (age < SETTLE_MS) return true;
+  int count = count_handshakes(seal, listener->fd);
+  if (age < HANDSHAKE_MS) return count != 0; /* also when it isn't known */
+  if (count > 0) seal->handshakes += (uint64_t)count;
+  return false;
+}
+
+/* -- The queue ------------------------------------------------------------- */
+
+static bool is_empty(int fd) {
+  struct pollfd queue = {.fd = fd, .events = POLLIN};
+  int ready = poll(&queue, 1, 0);
+  return ready == 0 || (ready > 0 && !(queue.revents & POLLIN));
+}
+
+/* What is in the queue now, as far as the kernel tells. */
+static uint64_t queued(const dusk__listener_t *listener) {
+  int count = dusk__sys_queued(listener->fd);
+  return count > 0 ? (uint64_t)count : 0;
+}
+
+static void leave(dusk__listener_t *listener) {
+  listener->server->seal.left += queued(listener);
+  dusk__listener_close(listener);
+}
+
+/* Nothing can be accepted: no descriptors, or an error each time. Whatever is
+ * open may end and give its descriptor back; if nothing is, there is only the
+ * one in reserve, and then nothing will change. */
+static void get_unstuck(dusk__listener_t *listener, int err) {
+  dusk_server_t *server = listener->server;
+  dusk__seal_t *seal = &server->seal;
+  if (is_empty(listener->fd)) {
+    dusk__listener_close(listener);
+    return;
+  }
+  uint64_t now = uv_hrtime();
+  if (close_diag(seal) || dusk__server_connections(server) > 0 ||
+      seal->stuck_ns == 0) {
+    seal->stuck_ns = now;
+  } else if (now - seal->stuck_ns > STUCK_MS * DUSK__NS_PER_MS) {
+    dusk__server_tell_error(server, err,
+                            "connections can't be accepted, and "
+                            "are reset with their listener");
+    server->drain.status = err;
+    leave(listener);
+  }
+}
+
+/* Accepts until there is nothing more, and closes. */
+static void close_when_empty(dusk__listener_t *listener) {
+  dusk__seal_t *seal = &listener->server->seal;
+  size_t accepted;
+  int err = dusk__listener_accept(listener, ACCEPTS_A_LOOK, &accepted);
+  seal->sealed += accepted;
+  if (accepted > 0) seal->stuck_ns = 0;
+  if (accepted == ACCEPTS_A_LOOK) return; /* and more: next time */
+  if (err == 0)
+    dusk__listener_close(listener);
+  else
+    get_unstuck(listener, err);
+}
+
+/* -- Step by step ---------------------------------------------------------- */
+
+static uint64_t pause_ms(const dusk__seal_t *seal) {
+  if (age_ms(seal) < SETTLE_MS) return 1;
+  return seal->means == DUSK_SEAL_SLOW ? SLOW_LOOK_MS : LOOK_MS;
+}
+
+static void look(dusk_server_t *server) {
+  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
+       link = link->next) {
+    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
+    if (listener->fd >= 0 && !handshakes_pending(listener))
+      close_when_empty(listener);
+  }
+  if (server->listening > 0)
+    uv_timer_start(&server->seal.timer, on_timer, pause_ms(&server->seal), 0);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  look(timer->data);
+}
+
+static void begin(dusk__listener_t *listener) {
+  dusk__seal_t *seal = &listener->server->seal;
+  switch (listener->kind) {
+  case DUSK__HANDED_OVER:
+    leave(listener);
+    break;
+  case DUSK__UNIX:
+    shutdown(listener->fd, SHUT_RD); /* connecting is refused from now on */
+    close_when_empty(listener);
+    break;
+  case DUSK__TCP:
+    if (dusk__sys_refuse_handshakes(listener->fd) < 0)
+      seal->means = DUSK_SEAL_BLIND;
+    break;
+  }
+}
+
+void dusk__seal_begin(dusk_server_t *server) {
+  server->seal.begun_ns = uv_hrtime();
+  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
+       link = link->next) {
+    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
+    if (listener->fd >= 0) begin(listener);
+  }
+  if (server->listening > 0)
+    uv_timer_start(&server->seal.timer, on_timer, SETTLE_MS, 0);
+}
+
+void dusk__seal_cut(dusk_server_t *server) {
+  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
+       link = link->next) {
+    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
+    if (listener->fd >= 0) leave(listener);
+  }
+}

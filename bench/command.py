@@ -35,13 +35,19 @@ def add_number(parser, flag, default, text):
 
 
 def run(bench, options):
-    """Runs bench(options); a figure that can't be taken is status 1."""
+    """Runs bench(options) with the options of make_parser."""
     servers.BUILD = options.build.resolve()
     report.DIRECTORY = options.output.resolve()
+    outcome(bench, options)
+
+
+def outcome(bench, options):
+    """Runs bench(options), whose result, if any, is the status; a figure that
+    can't be taken is status 1."""
     # So that a terminated bench takes its children along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        bench(options)
+        sys.exit(bench(options))
     except BenchError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     except KeyboardInterrupt:

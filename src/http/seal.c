@@ -145,7 +145,7 @@ static void close_when_empty(dusk__listener_t *listener) {
   dusk__seal_t *seal = &listener->server->seal;
   size_t accepted;
   int err = dusk__listener_accept(listener, ACCEPTS_A_LOOK, &accepted);
-  seal->sealed += accepted;
+  if (listener->kind == DUSK__UNIX) seal->sealed += accepted;
   if (accepted > 0) seal->stuck_ns = 0;
   if (accepted == ACCEPTS_A_LOOK) return; /* and more: next time */
   if (err == 0)
@@ -187,6 +187,7 @@ static void begin(dusk__listener_t *listener) {
     close_when_empty(listener);
     break;
   case DUSK__TCP:
+    seal->sealed += queued(listener);
     if (dusk__sys_refuse_handshakes(listener->fd) < 0)
       seal->means = DUSK_SEAL_BLIND;
     break;

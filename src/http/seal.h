@@ -12,7 +12,7 @@ typedef struct dusk__seal {
   uint64_t begun_ns;
   uint64_t looked_ns;  /* for handshakes half-way */
   uint64_t stuck_ns;   /* since when nothing can be accepted; 0: it can */
-  uint64_t sealed;     /* connections found in the queues */
+  uint64_t sealed;     /* connections found in the queues at first */
   uint64_t left;       /* in the queues of listeners that were only closed */
   uint64_t handshakes; /* half-way, that were given up */
 } dusk__seal_t;

@@ -54,6 +54,26 @@ void loopback_close(loopback_t *lb, uint64_t bound_ms) {
   loopback_finish(lb);
 }
 
+dusk_report_t loopback_report(const loopback_t *lb) {
+  dusk_report_t report;
+  dusk_server_report(lb->server, &report);
+  return report;
+}
+
+void loopback_assert_adds_up(const dusk_report_t *r) {
+  assert_int_equal(r->conns_open + r->conns_accepted,
+                   r->conns_answered + r->conns_idle + r->conns_unused +
+                       r->conns_refused + r->conns_hijacked + r->conns_cut +
+                       r->conns_gone);
+  assert_int_equal(r->requests_running + r->requests_begun,
+                   r->requests_answered + r->requests_refused +
+                       r->requests_cut + r->requests_gone);
+  assert_true(r->conns_late + r->conns_unconfirmed <=
+              r->conns_idle + r->conns_unused);
+  assert_int_equal(r->conns_now, 0);
+  assert_int_equal(r->requests_now, 0);
+}
+
 int loopback_connect(loopback_t *lb) {
   struct sockaddr_in addr = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -102,6 +122,20 @@ size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
   }
   unwatch(lb, &timer);
   return len;
+}
+
+static void on_over(uv_timer_t *timer) {
+  *(int *)timer->data = 1;
+}
+
+void loopback_run_for(loopback_t *lb, uint64_t ms) {
+  int over = 0;
+  uv_timer_t timer = {.data = &over};
+  assert_int_equal(uv_timer_init(&lb->loop, &timer), 0);
+  assert_int_equal(uv_timer_start(&timer, on_over, ms, 0), 0);
+  while (!over)
+    uv_run(&lb->loop, UV_RUN_ONCE);
+  unwatch(lb, &timer);
 }
 
 void loopback_run_until(loopback_t *lb, const int *flag) {

@@ -31,6 +31,10 @@ void loopback_close(loopback_t *lb, uint64_t bound_ms);
 void loopback_shutdown(loopback_t *lb, uint64_t bound_ms);
 void loopback_finish(loopback_t *lb);
 
+/* The server's report, and that what it counts adds up once all is over. */
+dusk_report_t loopback_report(const loopback_t *lb);
+void loopback_assert_adds_up(const dusk_report_t *report);
+
 /* A connected client. */
 int loopback_connect(loopback_t *lb);
 void loopback_send(int client, const char *text);
@@ -56,6 +60,9 @@ void loopback_keep(dusk_response_t *res, dusk_request_t *req, void *arg);
  * has got. */
 int loopback_hold(loopback_t *lb, held_t *held, dusk_server_config_t config,
                   const char *request);
+
+/* Runs the loop for so long: where the time itself is what is tested. */
+void loopback_run_for(loopback_t *lb, uint64_t ms);
 
 /* Runs the loop until *flag is not 0. */
 void loopback_run_until(loopback_t *lb, const int *flag);

@@ -22,24 +22,6 @@ static int open_plain(loopback_t *lb) {
   return loopback_connect(lb);
 }
 
-static dusk_report_t report_of(loopback_t *lb) {
-  dusk_report_t report;
-  dusk_server_report(lb->server, &report);
-  return report;
-}
-
-static void assert_adds_up(const dusk_report_t *r) {
-  assert_int_equal(r->conns_open + r->conns_accepted,
-                   r->conns_answered + r->conns_idle + r->conns_unused +
-                       r->conns_refused + r->conns_hijacked + r->conns_cut +
-                       r->conns_gone);
-  assert_int_equal(r->requests_running + r->requests_begun,
-                   r->requests_answered + r->requests_refused +
-                       r->requests_cut + r->requests_gone);
-  assert_int_equal(r->conns_now, 0);
-  assert_int_equal(r->requests_now, 0);
-}
-
 static void on_status(dusk_server_t *server, int status, void *arg) {
   (void)server;
   *(int *)arg = status;
@@ -74,10 +56,10 @@ static void a_half_way_handshake_is_waited_for(void **state) {
   loopback_receive(&lb, client, buf, sizeof(buf), NULL);
   assert_non_null(strstr(buf, "Connection: close\r\n"));
   assert_non_null(strstr(buf, "\r\n\r\nhello\n"));
-  dusk_report_t report = report_of(&lb);
+  dusk_report_t report = loopback_report(&lb);
   assert_int_equal(report.conns_accepted, 1);
   assert_int_equal(report.seal, DUSK_SEAL_EXACT);
-  assert_adds_up(&report);
+  loopback_assert_adds_up(&report);
   close(client);
   loopback_finish(&lb);
 }
@@ -91,9 +73,9 @@ static void seed_009_result_0(void **state) {
   assert_int_equal(lb.served_err, DUSK_ESERVERCLOSED); /* SRV-002 */
   char buf[16];
   assert_int_equal(loopback_receive(&lb, client, buf, sizeof(buf), NULL), 0);
-  dusk_report_t report = report_of(&lb);
+  dusk_report_t report = loopback_report(&lb);
   assert_int_equal(report.conns_unused, 1);
-  assert_adds_up(&report);
+  loopback_assert_adds_up(&report);
   close(client);
   loopback_finish(&lb);
 }
@@ -111,12 +93,12 @@ static void seed_009_result_deadline(void **state) {
   assert_int_equal(lb.shutdown_status, UV_ETIMEDOUT);
   /* The grace before: the hard cancel, by its cause. */
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_drain_cancelled);
-  dusk_report_t report = report_of(&lb);
+  dusk_report_t report = loopback_report(&lb);
   assert_int_equal(report.requests_cut, 1);
   assert_int_equal(report.requests_cancelled, 1);
   assert_int_equal(report.conns_cut, 1);
   assert_string_equal(report.oldest, "GET /slow?x=1");
-  assert_adds_up(&report);
+  loopback_assert_adds_up(&report);
   char buf[16];
   assert_int_equal(loopback_receive(&lb, client, buf, sizeof(buf), NULL), 0);
   /* The handler still has them: writes say so, and end releases. */
@@ -164,10 +146,10 @@ static void an_answer_in_the_grace_goes_out(void **state) {
   char buf[512];
   loopback_receive(&lb, client, buf, sizeof(buf), NULL);
   assert_non_null(strstr(buf, "\r\n\r\nlate"));
-  dusk_report_t report = report_of(&lb);
+  dusk_report_t report = loopback_report(&lb);
   assert_int_equal(report.requests_answered, 1);
   assert_int_equal(report.requests_cancelled, 1);
-  assert_adds_up(&report);
+  loopback_assert_adds_up(&report);
   dusk_context_unref(bound);
   close(client);
   loopback_finish(&lb);
@@ -241,7 +223,7 @@ static void shutdown_needs_a_bound(void **state) {
   int client = open_plain(&lb);
   assert_int_equal(dusk_server_shutdown(lb.server, NULL, NULL, NULL),
                    UV_EINVAL);
-  assert_int_equal(report_of(&lb).phase, DUSK_SERVING);
+  assert_int_equal(loopback_report(&lb).phase, DUSK_SERVING);
   close(client);
   loopback_close(&lb, 5000);
 }
@@ -371,7 +353,7 @@ static void lame_duck_can_be_undone(void **state) {
   int client = open_plain(&lb);
   char buf[512];
   dusk_server_lame_duck(lb.server, true);
-  assert_int_equal(report_of(&lb).phase, DUSK_LAME_DUCK);
+  assert_int_equal(loopback_report(&lb).phase, DUSK_LAME_DUCK);
   loopback_send(client, REQUEST);
   loopback_receive(&lb, client, buf, sizeof(buf), NULL); /* to its end */
   assert_non_null(strstr(buf, "Connection: close\r\n"));

@@ -199,7 +199,7 @@ typedef struct dusk_report {
   uint64_t answers_unacknowledged;
 
   dusk_seal_t seal;
-  uint64_t queue_sealed; /* accepted when the listeners were sealed */
+  uint64_t queue_sealed; /* in the accept queues when sealing began */
   uint64_t queue_left;   /* left in the queues of TCP listeners that were handed
                           * over, or that a cut closed, which resets them */
   uint64_t handshakes_left; /* half-way for longer than 1.2 s: given up */

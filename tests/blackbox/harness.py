@@ -248,12 +248,9 @@ def dial(address, timeout=PATIENCE, rcvbuf=None):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         target = address[len("unix:"):]
     else:
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        host = "127.0.0.1" if host in ("::", "0.0.0.0", "") else host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        target = host_and_port(address)
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
-        target = (host, int(port))
     try:
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -308,10 +305,14 @@ class Conn:
 
     def wait_read(self):
         """Returns when the server has accepted the connection and read all
-        that was sent on it. IPv4 only."""
-        row = f"{hex_address(self.sock.getpeername())} " \
-              f"{hex_address(self.sock.getsockname())} "
-        poll_until(lambda: has_read(row))
+        that was sent on it. TCP only."""
+        server, own = self.sock.getpeername(), self.sock.getsockname()
+
+        def has_read():
+            state, unread, owner = tcp_socket(server, own)
+            return state != TCP_LISTEN and unread == 0 and owner != 0
+
+        poll_until(has_read)
         return self
 
     def _fill(self):
@@ -406,21 +407,36 @@ class Conn:
             [self.sock], [], [], seconds)[0]
 
 
-def hex_address(address):
-    """As /proc/net/tcp writes it."""
-    host = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
-    return f"{host:08X}:{address[1]:04X}"
+# Of linux/tcp_states.h, linux/sock_diag.h and linux/inet_diag.h.
+TCP_LISTEN = 10
+SOCK_DIAG_BY_FAMILY = 20
+NETLINK_SOCK_DIAG = 4
+NO_COOKIE = b"\xff" * 8
 
 
-def has_read(row):
-    """Whether the socket with these ends has an empty receive queue and an
-    inode, that is, an owner."""
-    with open("/proc/net/tcp", encoding="ascii") as table:
-        for line in table:
-            if row in line:
-                words = line.split()
-                return words[4].endswith(":00000000") and words[9] != "0"
-    return False
+def tcp_socket(local, remote=None):
+    """The state, the unread bytes and the inode (0 while no process has it) of
+    the socket with these ends; without such a one that of who listens at
+    `local`, or (0, 0, 0). The kernel is asked for this one socket:
+    /proc/net/tcp lists all, and after a test with many connections a look at
+    it takes long."""
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    remote = remote or ("::" if family == socket.AF_INET6 else "0.0.0.0", 0)
+    body = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xffffffff)
+    body += struct.pack("!HH", local[1], remote[1])
+    body += b"".join(socket.inet_pton(family, end[0]).ljust(16, b"\0")
+                     for end in (local, remote))
+    body += bytes(4) + NO_COOKIE
+    head = struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY,
+                       1, 0, 0)  # NLM_F_REQUEST
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW,
+                       NETLINK_SOCK_DIAG) as netlink:
+        netlink.send(head + body)
+        answer = netlink.recv(4096)
+    if struct.unpack_from("=H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:
+        return 0, 0, 0
+    unread, _, _, inode = struct.unpack_from("=IIII", answer, 16 + 56)
+    return answer[16 + 1], unread, inode
 
 
 def request(method="GET", target="/", headers=(), body=None, *, close=False,
@@ -453,11 +469,21 @@ def refused(address, timeout=PATIENCE):
     return False
 
 
-def wait_refused(address, timeout=PATIENCE):
-    """Waits until connecting is refused."""
-    deadline = time.monotonic() + timeout
-    while not refused(address, timeout):
-        assert time.monotonic() < deadline, f"{address} is still open"
+def host_and_port(address):
+    """Where a TCP address that a program printed can be connected to."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    return "127.0.0.1" if host in ("::", "0.0.0.0", "") else host, int(port)
+
+
+def wait_refused(address):
+    """Waits until connecting is refused. A client that asks a sealed port too
+    soon learns it a second later only, by its retransmission; so the kernel is
+    asked whether the listener is gone, and the client comes after that."""
+    if not address.startswith("unix:"):
+        where = host_and_port(address)
+        poll_until(lambda: tcp_socket(where)[0] != TCP_LISTEN)
+    poll_until(lambda: refused(address))
 
 
 def parallel(count, work):

@@ -453,11 +453,11 @@ def test_seed_047_success_is_told_once_and_last(graceful):
 
 
 def test_seed_048_main_waits_for_the_end_of_the_shutdown(graceful):
-    server = graceful(delay=1500)
+    server = graceful(delay=2500)
     with begin(server) as conn:
         server.signal()
         wait_refused(server.address)  # serving is over
-        assert server.running()
+        assert conn.quiet(0) and server.running()
         assert_hello(conn.response())
     assert server.wait() == 0
 

@@ -23,6 +23,9 @@ TELLS = {
     "http": "shut down with 0\n",
 }
 
+# Ends what hangs. Compilers take as long as the machine is slow or busy.
+PATIENCE = 1000
+
 pytestmark = [
     pytest.mark.skipif(os.environ["DUSK_SANITIZE"] != "",
                        reason="nobody installs a build with sanitizers"),
@@ -35,7 +38,8 @@ def run(*command, env=None, fails=False):
     """What it printed, standard error included."""
     done = subprocess.run(
         [str(c) for c in command], stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, timeout=120)
+        stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
+        timeout=PATIENCE)
     assert (done.returncode != 0) == fails, done.stdout
     return done.stdout
 

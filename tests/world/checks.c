@@ -1,0 +1,499 @@
+/* checks.c: what must hold of every run, by what the kernel and the clients saw
+ * and dusk was not asked for:
+ *
+ *   the promise   a request whose first byte had come when its connection was
+ *                 half-closed is answered, a batch wholly, and the last byte
+ *                 arrives; nobody who was let in is reset; idle connections get
+ *                 their window; answers say close when nothing follows them
+ *   the account   both sums, and their parts against what was seen
+ *   the end       within the bound; in the turn of the last close; nothing is
+ *                 waited for that is not there; the status says what was cut;
+ *                 the loop closes; no descriptor and no allocation is left
+ *
+ * What may be lost is counted: what was sent before its client could know of
+ * the half-close, and came behind it. */
+#include "checks.h"
+
+#include "clock.h"
+#include "conversation.h"
+#include "program.h"
+#include "story.h"
+#include "watch.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static const uint64_t PATIENCE = 2000 * MS;
+static const uint64_t HANDSHAKE = 1200 * MS;
+static const uint64_t SLACK = 25 * MS; /* of waiting without a reason */
+enum { PEERS = 64 };
+
+typedef struct peer {
+  uint32_t ip;
+  bool is_unix;
+  uint64_t last_answer;
+} peer_t;
+
+static const scenario_t *scene;
+static tally_t tally;
+static peer_t peers[PEERS];
+static int peer_count;
+static uint64_t last_end;
+static uint64_t open_then, accepted_since;
+static uint64_t running_then, answered_since, refused_since;
+static uint64_t held_then; /* the longest the loop was held, so far */
+
+void checks_begin(const scenario_t *scenario) {
+  scene = scenario;
+  memset(&tally, 0, sizeof(tally));
+  peer_count = 0;
+  last_end = open_then = accepted_since = 0;
+  running_then = answered_since = refused_since = held_then = 0;
+}
+
+tally_t checks_tally(void) {
+  return tally;
+}
+
+/* -- What is excused ------------------------------------------------------- */
+
+static bool is_stopped(void) {
+  return program_outcome()->stopped_at != 0;
+}
+
+static bool is_draining(void) {
+  return is_stopped() && program_outcome()->called_back_at == 0;
+}
+
+/* The bound or a second signal cuts what is there from then on. A handler that
+ * holds the loop lets both come late, never early. */
+static uint64_t cut_at(void) {
+  const outcome_t *outcome = program_outcome();
+  uint64_t cut = outcome->stopped_at ? outcome->bound_at : NEVER;
+  return outcome->closed_at && outcome->closed_at < cut ? outcome->closed_at
+                                                        : cut;
+}
+
+static bool is_cut(uint64_t time) {
+  return time + MS >= cut_at();
+}
+
+static uint64_t quiet(void) {
+  return scene->quiet_ms == DUSK_OFF ? 0 : scene->quiet_ms * MS;
+}
+
+static bool memory_failed(void) {
+  for (int i = 0; i < MAX_FAILING; i++)
+    if (scene->failing[i].err && scene->failing[i].call == CALL_MALLOC)
+      return true;
+  return false;
+}
+
+/* Calls that fail for a reason of the kernel's: the connection is excused, the
+ * sums are not. */
+static bool any_failed(void) {
+  for (int call = 0; call < CALLS; call++)
+    if (has_failed((call_t)call)) return true;
+  return memory_failed();
+}
+
+static const client_plan_t *plan_of(const link_t *link) {
+  /* A client begins with its number. */
+  return &scene->clients[*(const int *)link->client - 1];
+}
+
+static bool has_only_blanks(const link_t *link, uint64_t from, uint64_t to) {
+  for (uint64_t i = from; i < to; i++)
+    if (link->up.bytes[i] != '\r' && link->up.bytes[i] != '\n') return false;
+  return true;
+}
+
+/* -- Peers and windows ----------------------------------------------------- */
+
+static peer_t *peer_of(const link_t *link) {
+  for (int i = 0; i < peer_count; i++)
+    if (peers[i].ip == link->ip && peers[i].is_unix == link->is_unix)
+      return &peers[i];
+  if (peer_count == PEERS) abort();
+  peers[peer_count] = (peer_t){link->ip, link->is_unix, 0};
+  return &peers[peer_count++];
+}
+
+static uint64_t round_trip(const link_t *link) {
+  return 2 * link->latency;
+}
+
+/* Until when other connections' answers renew a window. */
+static uint64_t renewed_until(void) {
+  const outcome_t *outcome = program_outcome();
+  uint64_t half = (outcome->bound_at - outcome->stopped_at) / 2;
+  return outcome->stopped_at + (3 * quiet() < half ? 3 * quiet() : half);
+}
+
+/* At least until then an idle connection may still send. */
+static uint64_t least_window(link_t *link) {
+  uint64_t own = watch_of(link)->last_answer + quiet() + round_trip(link);
+  uint64_t peers_end = peer_of(link)->last_answer + quiet() + round_trip(link);
+  if (peers_end > renewed_until()) peers_end = renewed_until();
+  return quiet() == 0 ? 0 : own > peers_end ? own : peers_end;
+}
+
+/* At most until then it is waited for. */
+static uint64_t most_window(link_t *link) {
+  uint64_t last = watch_of(link)->last_answer;
+  uint64_t of_peer = peer_of(link)->last_answer;
+  if (of_peer > last) last = of_peer;
+  return quiet() == 0 ? 0 : last + quiet() + round_trip(link);
+}
+
+/* -- What happens ---------------------------------------------------------- */
+
+void watch_accepted(link_t *link) {
+  watch_of(link)->last_answer = now();
+  peer_of(link);
+  if (is_stopped()) accepted_since++;
+}
+
+static bool is_idle(link_t *link) {
+  return requests_read(link) <= watch_of(link)->written.count;
+}
+
+void watch_read(link_t *link, uint64_t from) {
+  watch_t *watch = watch_of(link);
+  uint64_t to = link->up.read;
+  if (link->half_closed_at) {
+    if (watch->idle_half_close && !has_only_blanks(link, from, to))
+      watch->late = true;
+    return;
+  }
+  /* It was idle: what has come by now is the batch. */
+  int read_before = 0;
+  while (read_before < watch->asked &&
+         watch->requests[read_before]->start < from)
+    read_before++;
+  if (is_stopped() && read_before <= watch->written.count)
+    watch->batch = link->up.arrived;
+}
+
+static void on_written_header(link_t *link, const answers_t *answers,
+                              request_t *request) {
+  request->says_close = answers->close;
+  if (answers->close) watch_of(link)->close_was_written = true;
+  if (answers->close || answers->raw || !is_draining()) return;
+  uint64_t end =
+      request->end < link->up.arrived ? request->end : link->up.arrived;
+  if (request->end == UINT64_MAX || link->up.fin_arrived) return;
+  if (has_only_blanks(link, end, link->up.arrived))
+    fault("its answer does not say close, and nothing follows it", "request",
+          request->id, 0, 0);
+}
+
+static void on_written(link_t *link, answers_t *answers, bool complete) {
+  watch_t *watch = watch_of(link);
+  int index = complete ? answers->count - 1 : answers->headers - 1;
+  if (index >= watch->asked) {
+    fault("answer %llu on a connection that asked less", "conn", link->id,
+          (uint64_t)index + 1, 0);
+    return;
+  }
+  request_t *request = watch->requests[index];
+  if (!complete) {
+    on_written_header(link, answers, request);
+    return;
+  }
+  request->written = true;
+  request->status = answers->status;
+  watch->last_answer = peer_of(link)->last_answer = now();
+  story("request", request->id, "has its answer, %llu, written wholly",
+        (uint64_t)answers->status, 0);
+  if (!is_stopped()) return;
+  if (request->ended && answers->status < 400)
+    answered_since++;
+  else
+    refused_since++;
+}
+
+void watch_written(link_t *link, const char *bytes, size_t len) {
+  answers_feed(&watch_of(link)->written, link, bytes, len, on_written);
+}
+
+/* The client owes bytes of a request, or takes none of an answer. */
+static bool owes(link_t *link) {
+  const watch_t *watch = watch_of(link);
+  int asked = watch->written.count;
+  bool half =
+      asked < watch->asked && watch->requests[asked]->end > link->up.arrived;
+  return half || link->down.written > link->down.acked || link->client_silent;
+}
+
+static void look_at_window(link_t *link) {
+  if (link->up.fin_arrived || link->server_error || is_cut(now())) return;
+  uint64_t least = least_window(link);
+  if (now() + MS < least)
+    fault("half-closed idle %llu us before its window's end, with %llu of the "
+          "answers",
+          "conn", link->id, (least - now()) / US,
+          (uint64_t)watch_of(link)->written.count);
+}
+
+void watch_half_closing(link_t *link) {
+  watch_t *watch = watch_of(link);
+  story("conn", link->id, "half-closed by the server, %llu bytes had come",
+        link->up.arrived, 0);
+  uint64_t since = link->moved_at;
+  if (since < program_outcome()->stopped_at)
+    since = program_outcome()->stopped_at;
+  watch->stalled = owes(link) && now() + 5 * MS >= since + PATIENCE;
+  watch->idle_half_close = is_idle(link) && !watch->close_was_written;
+  if (is_draining() && watch->idle_half_close && !link->failed)
+    look_at_window(link);
+}
+
+void watch_closed(link_t *link) {
+  last_end = now();
+  if (link->half_closed_at == link->closed_at && is_draining()) return;
+}
+
+static bool is_sealed_blindly(void) {
+  return has_failed(CALL_FILTER);
+}
+
+void watch_listener_closing(listener_t *listener) {
+  const outcome_t *outcome = program_outcome();
+  last_end = now();
+  if (listener->left) return;
+  if (listener->queued && !is_cut(now()))
+    fault("closed with %llu connections in its queue", "listener", listener->id,
+          listener->queued, 0);
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++) {
+    if (link->state != LINK_HALF_OPEN || link->listener != listener) continue;
+    watch_of(link)->half_open_reset = true;
+    tally.handshakes++;
+    if (!is_cut(now()) && !is_sealed_blindly() &&
+        now() < outcome->stopped_at + HANDSHAKE)
+      fault("its handshake is half-way when listener %llu closes", "conn",
+            link->id, (uint64_t)listener->id, 0);
+  }
+}
+
+/* -- What is waited for ---------------------------------------------------- */
+
+static uint64_t later(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
+
+static uint64_t listener_reason(const listener_t *listener, uint64_t then) {
+  uint64_t stopped = program_outcome()->stopped_at;
+  if (listener->closed || listener->left || !listener->listening) return 0;
+  if (half_open(listener) || listener->queued) return then;
+  /* Without any telling, until no handshake can be left. */
+  bool untold = has_failed(CALL_NETLINK);
+  return stopped + (untold ? HANDSHAKE : 0);
+}
+
+static uint64_t link_reason(link_t *link, uint64_t then) {
+  watch_t *watch = watch_of(link);
+  if (link->state != LINK_ACCEPTED || link->hijacked) return 0;
+  if (!is_idle(link) || link->up.read < link->up.arrived) return then;
+  if (link->down.written > link->down.acked) return then;
+  if (!link->half_closed_at) return most_window(link);
+  return watch->idle_half_close ? 0 : link->half_closed_at + PATIENCE;
+}
+
+static uint64_t reason_until(uint64_t then) {
+  uint64_t until = program_outcome()->stopped_at;
+  for (const listener_t *l = listeners(); l; l = l->next)
+    until = later(until, listener_reason(l, then));
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++)
+    until = later(until, link_reason(link, then));
+  return until;
+}
+
+void watch_waiting(uint64_t then) {
+  if (!is_draining() || then == NEVER || any_failed()) return;
+  uint64_t until = reason_until(then);
+  if (then > until + SLACK)
+    fault("the drain waits on, %llu ms after the last reason to", "server", 0,
+          (then - until) / MS, 0);
+}
+
+/* -- The stop and its end -------------------------------------------------- */
+
+void checks_at_stop(void) {
+  link_t *link;
+  open_then = server_links_open();
+  for (int i = 0; (link = link_at(i)) != NULL; i++) {
+    watch_t *watch = watch_of(link);
+    if (link->state != LINK_ACCEPTED || link->hijacked) continue;
+    watch->was_open = true;
+    if (link->half_closed_at || is_idle(link)) continue;
+    running_then++;
+    watch->batch = link->up.arrived;
+  }
+}
+
+static void look_at_bound(const outcome_t *outcome) {
+  uint64_t slack = handlers_held() + 10 * MS;
+  if (outcome->called_back_at > outcome->bound_at + slack)
+    fault("the drain ends %llu ms after its bound", "server", 0,
+          (outcome->called_back_at - outcome->bound_at) / MS, 0);
+  if (outcome->closed_at &&
+      outcome->called_back_at > outcome->closed_at + slack)
+    fault("the drain ends %llu ms after the second signal", "server", 0,
+          (outcome->called_back_at - outcome->closed_at) / MS, 0);
+}
+
+void checks_at_callback(void) {
+  const outcome_t *outcome = program_outcome();
+  if (server_links_open())
+    fault("called back with %llu connections open", "server", 0,
+          server_links_open(), 0);
+  for (const listener_t *l = listeners(); l; l = l->next)
+    if (l->listening && !l->closed && !l->left)
+      fault("called back with a listener open", "listener", l->id, 0, 0);
+  if (later(last_end, outcome->stopped_at) + 10 * US < now() - handlers_held())
+    fault("called back %llu us after the last close", "server", 0,
+          (now() - last_end) / US, 0);
+  look_at_bound(outcome);
+}
+
+/* -- The promise ----------------------------------------------------------- */
+
+/* True for clients who did not wait for their answers themselves. */
+static bool gave_up(const link_t *link) {
+  switch (plan_of(link)->oddity) {
+  case VANISHES:
+  case ABORTS:
+  case NEVER_READS:
+    return true;
+  default:
+    return false;
+  }
+}
+
+static bool was_cut(const link_t *link) {
+  uint64_t ended = link->half_closed_at;
+  return ended && is_cut(link->closed_at ? link->closed_at : ended);
+}
+
+static void look_at_lost(link_t *link, const request_t *request, bool *lost) {
+  const watch_t *watch = watch_of(link);
+  bool behind = watch->close_was_written && !request->written;
+  if (request->written && !was_cut(link)) {
+    fault("the last byte of its answer does not reach the client", "request",
+          request->id, 0, 0);
+  } else if (was_cut(link)) {
+    tally.cut++;
+  } else if (request->start < watch->batch &&
+             request->start < link->up_at_half_close) {
+    fault("lost: it had come with the drain's batch, on conn %llu", "request",
+          request->id, (uint64_t)link->id, 0);
+  } else if (behind) {
+    tally.not_processed++;
+  } else if (request->start < link->up_at_half_close) {
+    fault("lost: it had come before the half-close of conn %llu", "request",
+          request->id, (uint64_t)link->id, 0);
+  } else {
+    *lost = true;
+  }
+}
+
+static void look_at_link(link_t *link) {
+  watch_t *watch = watch_of(link);
+  bool lost = false;
+  for (int i = 0; i < watch->asked; i++) {
+    const request_t *request = watch->requests[i];
+    tally.requests++;
+    if (request->answered) tally.answered++;
+    bool excused = request->answered || gave_up(link) || link->failed ||
+                   watch->stalled || watch->half_open_reset ||
+                   request->end == UINT64_MAX || !link->accepted_at ||
+                   memory_failed() || request->work == WORK_HIJACK;
+    if (!excused) look_at_lost(link, request, &lost);
+  }
+  tally.lost += lost;
+  tally.late += watch->late;
+  tally.unconfirmed += watch->idle_half_close && !link->fin_at_close;
+}
+
+static void look_at_losses(void) {
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++)
+    look_at_link(link);
+  if (any_failed()) return;
+  if (tally.lost > tally.late + tally.unconfirmed)
+    fault("%llu connections lost a request, and only %llu were late or "
+          "unconfirmed",
+          "server", 0, tally.lost, tally.late + tally.unconfirmed);
+}
+
+/* -- The account ----------------------------------------------------------- */
+
+static void same(const char *what, uint64_t reported, uint64_t seen) {
+  if (reported != seen) fault(what, "report", 0, reported, seen);
+}
+
+static void look_at_conns(const dusk_report_t *report) {
+  same("connections open at the stop: %llu, seen %llu", report->conns_open,
+       open_then);
+  same("connections accepted since: %llu, seen %llu", report->conns_accepted,
+       accepted_since);
+  same("connections: %llu in all, %llu by their ends",
+       report->conns_open + report->conns_accepted,
+       report->conns_answered + report->conns_idle + report->conns_unused +
+           report->conns_refused + report->conns_hijacked + report->conns_cut +
+           report->conns_gone);
+}
+
+static void look_at_requests(const dusk_report_t *report) {
+  same("requests: %llu in all, %llu by their ends",
+       report->requests_running + report->requests_begun,
+       report->requests_answered + report->requests_refused +
+           report->requests_cut + report->requests_gone);
+  same("requests running at the stop: %llu, seen %llu",
+       report->requests_running, running_then);
+  same("requests answered since: %llu, seen %llu",
+       report->requests_answered - report->conns_hijacked, answered_since);
+  same("requests refused since: %llu, seen %llu", report->requests_refused,
+       refused_since);
+}
+
+static void look_at_status(const outcome_t *outcome) {
+  const dusk_report_t *report = &outcome->report;
+  bool cut = report->conns_cut || report->requests_cut;
+  if (cut && outcome->status == 0)
+    fault("the status is 0, and %llu connections were cut", "report", 0,
+          report->conns_cut, 0);
+  if (!cut && !report->requests_cancelled && outcome->status)
+    fault("the status is %llu, and nothing was cut", "report", 0,
+          (uint64_t)-outcome->status, 0);
+}
+
+/* -- The end --------------------------------------------------------------- */
+
+static void look_at_rest(const outcome_t *outcome, size_t allocations_left) {
+  if (!outcome->was_ours)
+    fault("libuv does not call this program's functions", "world", 0, 0, 0);
+  if (outcome->callbacks != outcome->calls)
+    fault("%llu of shutdown's %llu callbacks came", "server", 0,
+          (uint64_t)outcome->callbacks, (uint64_t)outcome->calls);
+  if (outcome->loop_err) fault("the loop does not close", "server", 0, 0, 0);
+  if (descriptors_open())
+    fault("%llu descriptors are left", "server", 0,
+          (uint64_t)descriptors_open(), 0);
+  if (allocations_left)
+    fault("%llu allocations are left", "server", 0, allocations_left, 0);
+}
+
+void checks_at_end(size_t allocations_left) {
+  const outcome_t *outcome = program_outcome();
+  look_at_losses();
+  look_at_rest(outcome, allocations_left);
+  if (outcome->called_back_at == 0 || memory_failed()) return;
+  look_at_conns(&outcome->report);
+  look_at_requests(&outcome->report);
+  look_at_status(outcome);
+}

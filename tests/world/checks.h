@@ -1,0 +1,27 @@
+/* What must hold of every run. See checks.c. */
+#ifndef WORLD_CHECKS_H
+#define WORLD_CHECKS_H
+
+#include "scenario.h"
+
+/* What became of the clients. */
+typedef struct tally {
+  uint64_t requests;
+  uint64_t answered;
+  uint64_t
+      lost; /* connections on which a request was, in its window's shadow */
+  uint64_t late;
+  uint64_t unconfirmed;
+  uint64_t handshakes;    /* reset half-way */
+  uint64_t cut;           /* requests that the bound or a second signal cut */
+  uint64_t not_processed; /* behind an answer that said close */
+} tally_t;
+
+void checks_begin(const scenario_t *scenario);
+void checks_at_stop(void);
+void checks_at_callback(void);
+/* When all has come to rest. */
+void checks_at_end(size_t allocations_left);
+tally_t checks_tally(void);
+
+#endif

@@ -1,0 +1,218 @@
+/* world: a world in which every stop of a server can be replayed.
+ *
+ * dusk and libuv run here as they are. What they call of the C library is
+ * defined by this program, so that the kernel, the clock, the net and the
+ * clients can be played. A number, the seed, makes up a run: clients, handlers,
+ * what fails, and the moment of the stop. What the clients saw is held against
+ * what dusk promises and what its report says.
+ *
+ * In reading order:
+ *   scenario.c      what a run is made of
+ *   program.c       the server's main, and the stop; handlers.c: its handlers
+ *   clients.c       who asks, and how oddly; conversation.c: what was asked and
+ *                   answered on a connection
+ *   checks.c        what must hold
+ *   libc.c          the C library's functions, from which all else is reached:
+ *   descriptors.c, epoll.c, handshake.c, tcp.c, diag.c, faults.c   the kernel
+ *   clock.c         time, what is due, chance; story.c: what is told
+ *   seeds.txt       what once failed; mutants: whether a broken drain is found
+ */
+#include "alloc.h"
+#include "checks.h"
+#include "clock.h"
+#include "conversation.h"
+#include "clients.h"
+#include "libc.h"
+#include "program.h"
+#include "story.h"
+#include "tcp.h"
+#include "watch.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char help[] =
+    "world --seed N [-v]             one run, and the hash of its story\n"
+    "world --scenario NAME [-v]      a handwritten one; without NAME: a list\n"
+    "world --runs N [--from SEED] [--jobs N]   many; prints those that fail\n"
+    "world --list FILE               all that a list names: a line a run, a "
+    "seed\n"
+    "                                or a scenario's name; # begins a comment\n"
+    "world --replay N [--from SEED]  each run twice: the same hash?\n"
+    "\n"
+    "-v tells a run as a story, a line an event: milliseconds since it began,\n"
+    "who it happens to (server, listener, conn: a connection, request, "
+    "client,\n"
+    "a call that is made to fail), its number, and what happens.\n"
+    "Exit status: 0, or 1 when a check failed.\n";
+
+static jmp_buf stuck;
+
+void run_is_stuck(const char *why) {
+  fault(why, "server", 0, 0, 0);
+  longjmp(stuck, 1);
+}
+
+/* True when every check held. */
+static bool run(uint64_t seed, const scenario_t *given, bool aloud) {
+  static scenario_t drawn;
+  static const scenario_t *scenario; /* static for longjmp */
+  scenario = given;
+  clock_begin();
+  chance_begin(seed);
+  story_begin(aloud);
+  faults_begin();
+  tcp_begin();
+  descriptors_begin();
+  epoll_begin();
+  requests_begin();
+  if (scenario == NULL) {
+    scenario_draw(&drawn);
+    scenario = &drawn;
+  }
+  tcp_be_short(scenario->short_io);
+  checks_begin(scenario);
+  clients_begin(scenario);
+  alloc_fail_at(0);
+  size_t allocations = alloc_live();
+  if (setjmp(stuck)) {
+    libc_play(false);
+    return false;
+  }
+  program_run(scenario);
+  pass_until(now() + 20000 * MS); /* what is on its way arrives */
+  checks_at_end(alloc_live() - allocations);
+  return story_fault() == NULL;
+}
+
+static bool run_and_tell(uint64_t seed, const scenario_t *scenario,
+                         bool aloud) {
+  bool good = run(seed, scenario, aloud);
+  tally_t tally = checks_tally();
+  if (scenario)
+    printf("\"%s\", ", scenario->name);
+  else
+    printf("seed %llu, ", (unsigned long long)seed);
+  printf("hash %016llx: %llu requests, %llu answered, %llu conns lost one, "
+         "%llu late, %llu unconfirmed, %llu handshakes reset, %llu cut\n",
+         (unsigned long long)story_hash(), (unsigned long long)tally.requests,
+         (unsigned long long)tally.answered, (unsigned long long)tally.lost,
+         (unsigned long long)tally.late, (unsigned long long)tally.unconfirmed,
+         (unsigned long long)tally.handshakes, (unsigned long long)tally.cut);
+  if (!good) printf("  FAILED %s\n", story_fault());
+  return good;
+}
+
+/* The seeds from `from` on in steps of `step`. */
+static uint64_t run_many(uint64_t from, uint64_t count, uint64_t step) {
+  uint64_t failed = 0;
+  for (uint64_t seed = from; seed < from + count; seed += step) {
+    if (run(seed, NULL, false)) continue;
+    failed++;
+    printf("seed %llu failed %s\n", (unsigned long long)seed, story_fault());
+    fflush(stdout);
+  }
+  return failed;
+}
+
+static bool run_jobs(uint64_t from, uint64_t count, uint64_t jobs) {
+  for (uint64_t job = 0; job < jobs; job++) {
+    if (fork() != 0) continue;
+    exit(run_many(from + job, count - job, jobs) > 0);
+  }
+  bool good = true;
+  int status;
+  while (wait(&status) > 0)
+    good = good && status == 0;
+  return good;
+}
+
+static bool replay(uint64_t from, uint64_t count) {
+  bool good = true;
+  for (uint64_t seed = from; seed < from + count; seed++) {
+    run(seed, NULL, false);
+    uint64_t hash = story_hash();
+    run(seed, NULL, false);
+    if (hash == story_hash()) continue;
+    printf("seed %llu has two stories\n", (unsigned long long)seed);
+    good = false;
+  }
+  return good;
+}
+
+static bool run_line(char *line, bool aloud) {
+  line[strcspn(line, "#\n")] = '\0';
+  size_t len = strlen(line);
+  while (len > 0 && line[len - 1] == ' ')
+    line[--len] = '\0';
+  if (len == 0) return true;
+  const scenario_t *scenario = scenario_named(line);
+  char *end;
+  uint64_t seed = strtoull(line, &end, 10);
+  if (scenario == NULL && *end) {
+    printf("no scenario \"%s\"\n", line);
+    return false;
+  }
+  if (scenario == NULL) return run_and_tell(seed, NULL, aloud);
+  bool good = true;
+  for (seed = 0; seed < 8; seed++) /* in several orders of events */
+    good = run(seed, scenario, false) && good;
+  if (!good || aloud) run_and_tell(0, scenario, aloud);
+  return good;
+}
+
+static bool run_list(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (file == NULL) {
+    perror(path);
+    return false;
+  }
+  char line[256];
+  bool good = true;
+  while (fgets(line, sizeof(line), file))
+    good = run_line(line, false) && good;
+  fclose(file);
+  return good;
+}
+
+static bool list_scenarios(void) {
+  for (int i = 0; scenario_at(i); i++)
+    puts(scenario_at(i)->name);
+  return true;
+}
+
+static uint64_t number_after(int argc, char **argv, const char *name,
+                             uint64_t otherwise) {
+  for (int i = 1; i + 1 < argc; i++)
+    if (strcmp(argv[i], name) == 0) return strtoull(argv[i + 1], NULL, 10);
+  return otherwise;
+}
+
+int main(int argc, char **argv) {
+  setenv("UV_USE_IO_URING", "0", 1);
+  bool aloud = argc > 1 && strcmp(argv[argc - 1], "-v") == 0;
+  const char *what = argc > 1 ? argv[1] : "--help";
+  uint64_t count = number_after(argc, argv, what, 0);
+  uint64_t from = number_after(argc, argv, "--from", 1);
+  uint64_t jobs = number_after(argc, argv, "--jobs", 1);
+  bool good = false;
+  if (strcmp(what, "--seed") == 0)
+    good = run_and_tell(count, NULL, aloud);
+  else if (strcmp(what, "--scenario") == 0 && argc > 2 && argv[2][0] != '-')
+    good = run_line(argv[2], aloud);
+  else if (strcmp(what, "--scenario") == 0)
+    good = list_scenarios();
+  else if (strcmp(what, "--runs") == 0)
+    good = run_jobs(from, count, jobs);
+  else if (strcmp(what, "--list") == 0 && argc > 2)
+    good = run_list(argv[2]);
+  else if (strcmp(what, "--replay") == 0)
+    good = replay(from, count);
+  else
+    fputs(help, stdout);
+  return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,21 @@
+/* What the checks see of the kernel: called by tcp.c, when it has happened. */
+#ifndef WORLD_WATCH_H
+#define WORLD_WATCH_H
+
+#include "kernel.h"
+
+void watch_accepted(link_t *link);
+/* The server's program has read; before that up.read was `from`. */
+void watch_read(link_t *link, uint64_t from);
+void watch_written(link_t *link, const char *bytes, size_t len);
+/* It half-closes, or closes without having half-closed. */
+void watch_half_closing(link_t *link);
+void watch_closed(link_t *link);
+void watch_listener_closing(listener_t *listener);
+/* The loop is about to wait until `then`. */
+void watch_waiting(uint64_t then);
+
+/* The run can't go on: tells why, and does not return. */
+void run_is_stuck(const char *why) __attribute__((noreturn));
+
+#endif

@@ -168,7 +168,7 @@ static void send_batch(client_t *client, link_t *link) {
     if (request == NULL) break;
     request->start += len;
     len += compose(client, request, text + len);
-    request->end = request->start + len;
+    request->end = link->up.written + len;
     client->left--;
     if (i > 0) watch_of(link)->pipelined = true;
     story("request", request->id, "is sent on conn %llu by client %llu",

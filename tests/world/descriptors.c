@@ -2,6 +2,7 @@
  * with each kind. */
 #include "clock.h"
 #include "kernel.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -67,8 +68,10 @@ int fd_dup(int fd) {
   if (file == NULL) return -EBADF;
   int copy = put(file);
   /* Only a hijack does this. */
-  if (copy >= 0 && file->kind == FD_LINK)
+  if (copy >= 0 && file->kind == FD_LINK) {
     ((link_t *)file->object)->hijacked = true;
+    watch_hijacked(file->object);
+  }
   return copy;
 }
 

@@ -11,10 +11,19 @@
 
 static epoll_t *only; /* one loop, one epoll */
 static turns_t turns;
+static uint64_t returned_at;
+static uint64_t held;
 
 void epoll_begin(void) {
   only = NULL;
   memset(&turns, 0, sizeof(turns));
+  returned_at = now();
+  held = 0;
+}
+
+uint64_t epoll_held(void) {
+  uint64_t turn = now() - returned_at;
+  return turn > held ? turn : held;
 }
 
 turns_t epoll_turns(void) {
@@ -105,11 +114,13 @@ int epoll_get(epoll_t *epoll, struct epoll_event *events, int most,
               int timeout_ms) {
   static struct epoll_event ready[FDS];
   pass_until(now());
+  held = epoll_held();
   uint64_t until = timeout_ms < 0 ? NEVER : now() + (uint64_t)timeout_ms * MS;
   turns.all++;
   turns.still++;
   look_at_turns(0);
   int count = wait(epoll, ready, until);
+  returned_at = now();
   shuffle(ready, count);
   if (count > most) count = most;
   memcpy(events, ready, (size_t)count * sizeof(*events));

@@ -25,8 +25,6 @@ const outcome_t *program_outcome(void);
 
 /* Requests that handlers have, now. */
 int handlers_running(void);
-/* The longest that a handler has held the loop. */
-uint64_t handlers_held(void);
 void handlers_begin(uv_loop_t *loop, dusk_context_t *root);
 void handlers_serve(dusk_response_t *res, dusk_request_t *req, void *arg);
 /* Ends what never ends. */

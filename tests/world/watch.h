@@ -11,6 +11,7 @@ void watch_written(link_t *link, const char *bytes, size_t len);
 /* It half-closes, or closes without having half-closed. */
 void watch_half_closing(link_t *link);
 void watch_closed(link_t *link);
+void watch_hijacked(link_t *link);
 void watch_listener_closing(listener_t *listener);
 /* The loop is about to wait until `then`. */
 void watch_waiting(uint64_t then);

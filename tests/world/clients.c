@@ -260,7 +260,8 @@ static void take_bytes(link_t *link, size_t most) {
     if (client->plan->oddity == READS_SLOWLY) break;
   }
   int seen = watch->seen.count;
-  bool close = seen > 0 && watch->requests[seen - 1]->says_close;
+  bool close =
+      seen > 0 && seen <= watch->asked && watch->requests[seen - 1]->says_close;
   if (had && !has_unanswered(link)) after_batch(client, link, close);
   if (close && !link->client_closed) { /* what is behind it, it knows, is not
                                           answered */

@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,8 @@ static const char help[] =
     "client,\n"
     "a call that is made to fail), its number, and what happens.\n"
     "Exit status: 0, or 1 when a check failed.\n";
+
+enum { MAX_JOBS = 64 };
 
 static jmp_buf stuck;
 
@@ -108,9 +111,11 @@ static bool run_and_tell(uint64_t seed, const scenario_t *scenario,
 }
 
 /* The seeds from `from` on in steps of `step`. */
-static uint64_t run_many(uint64_t from, uint64_t count, uint64_t step) {
+static uint64_t run_many(uint64_t from, uint64_t count, uint64_t step,
+                         uint64_t *now_at) {
   uint64_t failed = 0;
   for (uint64_t seed = from; seed < from + count; seed += step) {
+    *now_at = seed;
     if (run(seed, NULL, false)) continue;
     failed++;
     printf("seed %llu failed %s\n", (unsigned long long)seed, story_fault());
@@ -120,14 +125,24 @@ static uint64_t run_many(uint64_t from, uint64_t count, uint64_t step) {
 }
 
 static bool run_jobs(uint64_t from, uint64_t count, uint64_t jobs) {
-  for (uint64_t job = 0; job < jobs; job++) {
-    if (fork() != 0) continue;
-    exit(run_many(from + job, count - job, jobs) > 0);
+  pid_t pids[MAX_JOBS];
+  uint64_t *seeds =
+      mmap(NULL, sizeof(*seeds) * MAX_JOBS, PROT_READ | PROT_WRITE,
+           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  bool good = seeds != MAP_FAILED && jobs <= MAX_JOBS;
+  for (uint64_t job = 0; good && job < jobs; job++) {
+    pids[job] = fork();
+    if (pids[job] == 0)
+      exit(run_many(from + job, count - job, jobs, &seeds[job]) > 0);
   }
-  bool good = true;
-  int status;
-  while (wait(&status) > 0)
+  for (uint64_t job = 0; job < jobs && seeds != MAP_FAILED; job++) {
+    int status = 1;
+    waitpid(pids[job], &status, 0);
     good = good && status == 0;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+      printf("seed %llu failed: the program ended with status %#x\n",
+             (unsigned long long)seeds[job], (unsigned)status);
+  }
   return good;
 }
 

@@ -62,7 +62,7 @@ static void append(stream_t *stream, const char *bytes, size_t len) {
     stream->bytes = more;
     stream->room = room;
   }
-  memcpy(stream->bytes + stream->written, bytes, len);
+  if (len > 0) memcpy(stream->bytes + stream->written, bytes, len);
   stream->written += len;
 }
 

@@ -84,12 +84,12 @@ static size_t compose(const client_t *client, const request_t *request,
   else if (work == WORK_BODY)
     snprintf(body, sizeof(body), "Content-Length: %llu\r\n",
              (unsigned long long)plan->body_bytes);
-  return (size_t)snprintf(text, REQUEST_BYTES,
-                          "%s /%s/%d/%llu/%llu HTTP/1.1\r\nHost: h\r\n%s\r\n%s",
-                          work == WORK_BODY ? "POST" : "GET", work_names[work],
-                          request->id, (unsigned long long)a,
-                          (unsigned long long)b, body,
-                          plan->oddity == BLANK_LINES ? "\r\n" : "");
+  return (size_t)snprintf(
+      text, REQUEST_BYTES,
+      "%s /%s/%d/%llu/%llu HTTP/1.1\r\nHost: h\r\n%s\r\n%s",
+      work == WORK_BODY ? "POST" : "GET", work_names[work], request->id,
+      (unsigned long long)a, (unsigned long long)b, body,
+      plan->oddity == BLANK_LINES && work != WORK_BODY ? "\r\n" : "");
 }
 
 /* The body in pieces of at most 1 KiB, one each `gap`. */
@@ -303,7 +303,8 @@ static void open_link(client_t *client) {
   link->ip = plan->ip;
   link->server_ip = 0x7f000001;
   link->server_port = 8080;
-  link->latency = plan->on_unix ? 0 : plan->latency;
+  /* The other process has to be run. */
+  link->latency = plan->on_unix ? 5 * US : plan->latency;
   link->loss = plan->on_unix ? 0 : plan->loss;
   if (plan->window) link->down.window = plan->window;
   if (scene->send_room) link->down.send_room = scene->send_room;

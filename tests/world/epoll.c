@@ -21,6 +21,10 @@ void epoll_begin(void) {
   held = 0;
 }
 
+uint64_t epoll_turn_began(void) {
+  return returned_at;
+}
+
 uint64_t epoll_held(void) {
   uint64_t turn = now() - returned_at;
   return turn > held ? turn : held;

@@ -235,6 +235,8 @@ void epoll_forget(int fd);
 int epoll_get(epoll_t *epoll, struct epoll_event *events, int most,
               int timeout_ms);
 turns_t epoll_turns(void);
+/* When this turn began. */
+uint64_t epoll_turn_began(void);
 /* The longest that a turn has taken, or takes. */
 uint64_t epoll_held(void);
 

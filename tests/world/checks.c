@@ -153,7 +153,9 @@ static uint64_t most_window(link_t *link) {
 void watch_accepted(link_t *link) {
   watch_of(link)->last_answer = now();
   peer_of(link);
-  if (is_stopped()) accepted_since++;
+  if (!is_stopped()) return;
+  accepted_since++;
+  needed = now();
 }
 
 static bool is_idle(link_t *link) {
@@ -162,12 +164,7 @@ static bool is_idle(link_t *link) {
 
 void watch_read(link_t *link, uint64_t from) {
   watch_t *watch = watch_of(link);
-  uint64_t to = link->up.read;
-  if (link->half_closed_at) {
-    if (watch->idle_half_close && !has_only_blanks(link, from, to))
-      watch->late = true;
-    return;
-  }
+  if (link->half_closed_at) return;
   /* It was idle: what has come by now is the batch. */
   int read_before = 0;
   while (read_before < watch->asked &&
@@ -252,7 +249,10 @@ void watch_half_closing(link_t *link) {
 }
 
 void watch_closed(link_t *link) {
-  (void)link;
+  watch_t *watch = watch_of(link);
+  uint64_t from = link->up_at_half_close;
+  if (watch->idle_half_close && !has_only_blanks(link, from, link->up.arrived))
+    watch->late = true; /* also what nobody has read */
   last_end = now();
 }
 
@@ -321,7 +321,7 @@ static uint64_t reason_until(uint64_t then) {
 void watch_waiting(uint64_t then) {
   if (!is_draining() || then == NEVER || any_failed()) return;
   uint64_t until = reason_until(then);
-  if (then > until + SLACK)
+  if (then > until + SLACK + epoll_held())
     fault("the drain waits on, %llu ms after the last reason to", "server", 0,
           (then - until) / MS, 0);
 }

@@ -193,12 +193,20 @@ ssize_t readv(int fd, const struct iovec *pieces, int count) {
   return read_pieces(fd, pieces, (size_t)count);
 }
 
-/* An answer of sock_diag is made when it is read: handshakes go on meanwhile.
- */
+static ssize_t peek(const link_t *link, char *bytes, size_t size) {
+  const stream_t *up = &link->up;
+  size_t len = up->arrived - up->read;
+  if (len > size) len = size;
+  if (len == 0) return long_result(up->fin_arrived ? 0 : -EAGAIN);
+  memcpy(bytes, up->bytes + up->read, len);
+  return (ssize_t)len;
+}
+
 ssize_t recv(int fd, void *bytes, size_t size, int flags) {
   REAL(recv);
   if (!is_played(fd)) return real(fd, bytes, size, flags);
-  (void)flags;
+  const link_t *link = object_of(fd, FD_LINK);
+  if (link && flags & MSG_PEEK) return peek(link, bytes, size);
   return read(fd, bytes, size);
 }
 
@@ -247,6 +255,7 @@ static ssize_t ask_diag(int fd, const void *bytes, size_t size) {
     struct inet_diag_req_v2 request;
   } *message = bytes;
   bytes_t *answer = object_of(fd, FD_NETLINK);
+  if (fails(CALL_NETLINK)) return -1;
   if (size < sizeof(*message)) return long_result(-EINVAL);
   answer->at = keep(16384);
   answer->read = 0;
@@ -423,6 +432,14 @@ int getsockopt(int fd, int level, int name, void *value, socklen_t *len) {
   if (level == IPPROTO_TCP && name == TCP_INFO && link) {
     if (link->is_unix) return result(-EOPNOTSUPP);
     fill_tcp_info(link, value, len);
+    return 0;
+  }
+  if (level == IPPROTO_TCP && name == TCP_INFO && listener) {
+    struct tcp_info info = {.tcpi_state = TCP_LISTEN,
+                            .tcpi_unacked = (uint32_t)listener->queued,
+                            .tcpi_sacked = listener->backlog};
+    if (*len > sizeof(info)) *len = sizeof(info);
+    memcpy(value, &info, *len);
     return 0;
   }
   if (level != SOL_SOCKET) return result(-ENOPROTOOPT);

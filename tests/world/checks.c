@@ -31,7 +31,7 @@ enum { PEERS = 64 };
 
 typedef struct peer {
   uint32_t ip;
-  bool is_unix;
+  sa_family_t family;
   uint64_t last_answer;
 } peer_t;
 
@@ -113,11 +113,12 @@ static bool has_only_blanks(const link_t *link, uint64_t from, uint64_t to) {
 /* -- Peers and windows ----------------------------------------------------- */
 
 static peer_t *peer_of(const link_t *link) {
+  sa_family_t family = link->is_unix ? AF_UNIX : link->family;
   for (int i = 0; i < peer_count; i++)
-    if (peers[i].ip == link->ip && peers[i].is_unix == link->is_unix)
+    if (peers[i].family == family && (link->is_unix || peers[i].ip == link->ip))
       return &peers[i];
   if (peer_count == PEERS) abort();
-  peers[peer_count] = (peer_t){link->ip, link->is_unix, 0};
+  peers[peer_count] = (peer_t){link->ip, family, 0};
   return &peers[peer_count++];
 }
 
@@ -244,7 +245,8 @@ void watch_half_closing(link_t *link) {
     since = program_outcome()->stopped_at;
   watch->stalled = owes(link) && now() + 5 * MS >= since + PATIENCE;
   watch->idle_half_close = is_idle(link) && !watch->close_was_written;
-  if (is_draining() && watch->idle_half_close && !link->failed)
+  if (is_draining() && watch->idle_half_close && !link->failed &&
+      !link->hijacked)
     look_at_window(link);
 }
 

@@ -33,6 +33,9 @@ typedef struct peer {
   uint32_t ip;
   sa_family_t family;
   uint64_t last_answer;
+  uint64_t last_rest; /* the same, of what a drain can know: the last answer
+                       * before a connection had nothing more to answer, of
+                       * those that were open at the stop or came since */
 } peer_t;
 
 static const scenario_t *scene;
@@ -118,7 +121,7 @@ static peer_t *peer_of(const link_t *link) {
     if (peers[i].family == family && (link->is_unix || peers[i].ip == link->ip))
       return &peers[i];
   if (peer_count == PEERS) abort();
-  peers[peer_count] = (peer_t){link->ip, family, 0};
+  peers[peer_count] = (peer_t){.ip = link->ip, .family = family};
   return &peers[peer_count++];
 }
 
@@ -136,7 +139,7 @@ static uint64_t renewed_until(void) {
 /* At least until then an idle connection may still send. */
 static uint64_t least_window(link_t *link) {
   uint64_t own = watch_of(link)->last_answer + quiet() + round_trip(link);
-  uint64_t peers_end = peer_of(link)->last_answer + quiet() + round_trip(link);
+  uint64_t peers_end = peer_of(link)->last_rest + quiet() + round_trip(link);
   if (peers_end > renewed_until()) peers_end = renewed_until();
   return quiet() == 0 ? 0 : own > peers_end ? own : peers_end;
 }
@@ -146,6 +149,10 @@ static uint64_t most_window(link_t *link) {
   uint64_t last = watch_of(link)->last_answer;
   uint64_t of_peer = peer_of(link)->last_answer;
   if (of_peer > last) last = of_peer;
+  /* Who was answered in a lame duck isn't there any more, and may come. */
+  bool was_lame = scene->actions[0].act == ACT_LAME_DUCK;
+  if (was_lame && program_outcome()->stopped_at > last)
+    last = program_outcome()->stopped_at;
   return quiet() == 0 ? 0 : last + quiet() + round_trip(link);
 }
 
@@ -175,11 +182,25 @@ void watch_read(link_t *link, uint64_t from) {
     watch->batch = link->up.arrived;
 }
 
+static void note_rest(link_t *link) {
+  uint64_t *rest = &peer_of(link)->last_rest;
+  if (watch_of(link)->rested_at > *rest) *rest = watch_of(link)->rested_at;
+}
+
+static void note_answer(link_t *link) {
+  watch_t *watch = watch_of(link);
+  watch->last_answer = peer_of(link)->last_answer = now();
+  if (!is_idle(link)) return;
+  watch->rested_at = now();
+  if (is_stopped()) note_rest(link);
+}
+
 static void on_written_header(link_t *link, const answers_t *answers,
                               request_t *request) {
   request->says_close = answers->close;
   if (answers->close) watch_of(link)->close_was_written = true;
-  if (answers->close || answers->raw || !is_draining()) return;
+  if (answers->close || answers->raw || request->composed || !is_draining())
+    return;
   uint64_t end =
       request->end < link->up.arrived ? request->end : link->up.arrived;
   if (request->end == UINT64_MAX || link->up.fin_arrived) return;
@@ -203,7 +224,7 @@ static void on_written(link_t *link, answers_t *answers, bool complete) {
   }
   request->written = true;
   request->status = answers->status;
-  watch->last_answer = peer_of(link)->last_answer = now();
+  if (!answers->raw) note_answer(link);
   story("request", request->id, "has its answer, %llu, written wholly",
         (uint64_t)answers->status, 0);
   if (!is_stopped() || answers->raw) return;
@@ -255,11 +276,13 @@ void watch_closed(link_t *link) {
   uint64_t from = link->up_at_half_close;
   if (watch->idle_half_close && !has_only_blanks(link, from, link->up.arrived))
     watch->late = true; /* also what nobody has read */
+  if (!is_idle(link)) peer_of(link)->last_answer = now();
   last_end = now();
 }
 
 void watch_hijacked(link_t *link) {
   story("conn", link->id, "hijacked", 0, 0);
+  peer_of(link)->last_answer = now();
   last_end = now();
 }
 
@@ -353,11 +376,14 @@ void checks_at_stop(void) {
   for (int i = 0; (link = link_at(i)) != NULL; i++) {
     watch_t *watch = watch_of(link);
     if (link->state != LINK_ACCEPTED || link->hijacked) continue;
-    watch->was_open = true;
+    for (int j = watch->written.headers; j < watch->asked; j++)
+      watch->requests[j]->composed = watch->requests[j]->begun;
+    note_rest(link);
     handed += answers_handed(link) + answers_in_turn(link, epoll_turn_began());
     if (link->half_closed_at || is_idle(link)) continue;
     running_then++;
-    watch->batch = link->up.arrived;
+    /* A lame duck's answer that goes on has said close. */
+    if (!watch->close_was_written) watch->batch = link->up.arrived;
   }
 }
 
@@ -407,20 +433,21 @@ static bool was_cut(const link_t *link) {
 
 static void look_at_lost(link_t *link, const request_t *request, bool *lost) {
   const watch_t *watch = watch_of(link);
-  bool behind = watch->close_was_written && !request->written;
-  if (request->written && !was_cut(link)) {
+  bool promised = request->start < link->up_at_half_close;
+  bool in_batch = promised && request->start < watch->batch;
+  bool behind = watch->close_was_written && !request->written && !in_batch;
+  if (behind) {
+    tally.not_processed++;
+  } else if (request->written && !was_cut(link)) {
     fault("the last byte of its answer does not reach the client", "request",
           request->id, 0, 0);
   } else if (was_cut(link)) {
     tally.cut++;
-    tally.cut_unread += request->start < link->up_at_half_close;
-  } else if (request->start < watch->batch &&
-             request->start < link->up_at_half_close) {
+    tally.cut_unread += promised;
+  } else if (in_batch) {
     fault("lost: it had come with the drain's batch, on conn %llu", "request",
           request->id, (uint64_t)link->id, 0);
-  } else if (behind) {
-    tally.not_processed++;
-  } else if (request->start < link->up_at_half_close) {
+  } else if (promised) {
     fault("lost: it had come before the half-close of conn %llu", "request",
           request->id, (uint64_t)link->id, 0);
   } else {

@@ -15,6 +15,8 @@ typedef struct request {
   uint64_t sent_at;
   bool handled;  /* a handler got it */
   bool ended;    /* ... and ended it */
+  bool composed; /* its answer's header, by the stop */
+  bool begun;    /* its answer's header, at all */
   bool written;  /* its answer, wholly, to the kernel */
   bool answered; /* the client has it all */
   int status;
@@ -46,13 +48,13 @@ typedef struct watch {
   answers_t seen;
   uint64_t batch;         /* of the drain: what had come at its look */
   uint64_t last_answer;   /* written wholly at; or the accept */
+  uint64_t rested_at;     /* the same, with nothing more to answer then */
   bool idle_half_close;   /* it was half-closed with nothing to answer */
   bool close_was_written; /* an answer that says so */
   bool late;              /* a byte was read after an idle half-close */
   bool stalled;           /* its peer had stood still when it was ended */
   bool pipelined;
   bool half_open_reset; /* its listener closed before its handshake's end */
-  bool was_open;        /* at the stop */
 } watch_t;
 
 /* A further request; NULL when a connection has had too many. */

@@ -46,7 +46,7 @@ static void end(task_t *task, uint64_t bytes) {
   dusk_response_t *res = task->res;
   if (res == NULL) return;
   task->res = NULL;
-  task->request->ended = true;
+  task->request->ended = task->request->begun = true;
   if (task->waits) dusk_waiter_stop(&task->waiter);
   uv_close((uv_handle_t *)&task->timer, NULL);
   int head = snprintf(body, sizeof(body), "%d ", task->request->id);
@@ -88,6 +88,7 @@ static void on_piece_due(uv_timer_t *timer) {
   task_t *task = timer->data;
   bool over =
       task->a % 2 && dusk_context_err(dusk_request_draining(task->req)) != 0;
+  task->request->begun = true;
   char piece[32];
   int len = snprintf(piece, sizeof(piece), "%d piece", task->request->id);
   if (task->written++ < task->a && !over &&

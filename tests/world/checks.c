@@ -33,9 +33,11 @@ typedef struct peer {
   uint32_t ip;
   sa_family_t family;
   uint64_t last_answer;
-  uint64_t last_rest; /* the same, of what a drain can know: the last answer
-                       * before a connection had nothing more to answer, of
-                       * those that were open at the stop or came since */
+  uint64_t last_rest;   /* the same, of what a drain can know: the last answer
+                         * before a connection had nothing more to answer, of
+                         * those that were open at the stop or came since */
+  uint64_t rest_before; /* ... the turn in which that was: where libuv's queue
+                         * comes between, dusk hears of it in the next one */
 } peer_t;
 
 static const scenario_t *scene;
@@ -139,7 +141,10 @@ static uint64_t renewed_until(void) {
 /* At least until then an idle connection may still send. */
 static uint64_t least_window(link_t *link) {
   uint64_t own = watch_of(link)->last_answer + quiet() + round_trip(link);
-  uint64_t peers_end = peer_of(link)->last_rest + quiet() + round_trip(link);
+  const peer_t *peer = peer_of(link);
+  uint64_t rest = peer->last_rest < epoll_turn_began() ? peer->last_rest
+                                                       : peer->rest_before;
+  uint64_t peers_end = rest + quiet() + round_trip(link);
   if (peers_end > renewed_until()) peers_end = renewed_until();
   return quiet() == 0 ? 0 : own > peers_end ? own : peers_end;
 }
@@ -183,8 +188,10 @@ void watch_read(link_t *link, uint64_t from) {
 }
 
 static void note_rest(link_t *link) {
-  uint64_t *rest = &peer_of(link)->last_rest;
-  if (watch_of(link)->rested_at > *rest) *rest = watch_of(link)->rested_at;
+  peer_t *peer = peer_of(link);
+  if (watch_of(link)->rested_at <= peer->last_rest) return;
+  if (peer->last_rest < epoll_turn_began()) peer->rest_before = peer->last_rest;
+  peer->last_rest = watch_of(link)->rested_at;
 }
 
 static void note_answer(link_t *link) {
@@ -265,9 +272,9 @@ void watch_half_closing(link_t *link) {
   if (since < program_outcome()->stopped_at)
     since = program_outcome()->stopped_at;
   watch->stalled = owes(link) && now() + 5 * MS >= since + PATIENCE;
-  watch->idle_half_close = is_idle(link) && !watch->close_was_written;
-  if (is_draining() && watch->idle_half_close && !link->failed &&
-      !link->hijacked)
+  watch->idle_half_close =
+      is_idle(link) && !watch->close_was_written && !link->hijacked;
+  if (is_draining() && watch->idle_half_close && !link->failed)
     look_at_window(link);
 }
 
@@ -470,7 +477,10 @@ static void look_at_link(link_t *link) {
   }
   tally.lost += lost;
   tally.late += watch->late;
-  tally.unconfirmed += watch->idle_half_close && !link->fin_at_close;
+  bool in_drain =
+      is_stopped() && link->closed_at >= program_outcome()->stopped_at;
+  tally.unconfirmed +=
+      in_drain && watch->idle_half_close && !watch->late && !link->fin_at_close;
 }
 
 static void look_at_losses(void) {
@@ -528,6 +538,23 @@ static void look_at_requests(const dusk_report_t *report) {
        refused_since);
 }
 
+/* In connections; where there are no cuts, and the bound did not pass. */
+static void look_at_late(const dusk_report_t *report) {
+  if (any_failed() || is_cut(program_outcome()->called_back_at)) return;
+  if (tally.lost > report->conns_late + report->conns_unconfirmed)
+    fault("%llu connections lost a request, %llu were late or unconfirmed",
+          "report", 0, tally.lost,
+          report->conns_late + report->conns_unconfirmed);
+  if (report->conns_late > tally.late)
+    fault("%llu connections were late, %llu seen", "report", 0,
+          report->conns_late, tally.late);
+  if (report->conns_late + report->conns_unconfirmed <
+      tally.late + tally.unconfirmed)
+    fault("%llu connections were late or unconfirmed, %llu seen", "report", 0,
+          report->conns_late + report->conns_unconfirmed,
+          tally.late + tally.unconfirmed);
+}
+
 static void look_at_status(const outcome_t *outcome) {
   const dusk_report_t *report = &outcome->report;
   bool cut = report->conns_cut || report->requests_cut;
@@ -566,5 +593,6 @@ void checks_at_end(size_t allocations_left) {
   if (outcome->called_back_at == 0 || memory_failed()) return;
   look_at_conns(&outcome->report);
   look_at_requests(&outcome->report);
+  look_at_late(&outcome->report);
   look_at_status(outcome);
 }

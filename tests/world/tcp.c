@@ -125,7 +125,7 @@ static void on_up(void *who, uint64_t arg) {
     return;
   }
   if (link->server_error) return;
-  up->arrived = arg >> 1;
+  if (arg >> 1 > up->arrived) up->arrived = arg >> 1;
   if (arg & 1) up->fin_arrived = true;
   link->moved_at = now();
   story("conn", link->id,

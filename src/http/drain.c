@@ -128,7 +128,8 @@ void dusk__drain_knows(dusk__conn_t *conn) {
    */
   bool was_lame = drain->lame_duck_ns < drain->started_ns;
   uint64_t answered_ms = was_lame ? drain->started_ns / DUSK__NS_PER_MS : 0;
-  if (conn->phase == DUSK__IDLE && conn->since_ms > answered_ms)
+  bool was_answered = conn->requests > (conn->phase == DUSK__ACTIVE);
+  if (was_answered && conn->since_ms > answered_ms)
     answered_ms = conn->since_ms;
   if (answered_ms > conn->peer->answered_ms)
     conn->peer->answered_ms = answered_ms;

@@ -153,6 +153,7 @@ static uint64_t least_window(link_t *link) {
 static uint64_t most_window(link_t *link) {
   uint64_t last = watch_of(link)->last_answer;
   uint64_t of_peer = peer_of(link)->last_answer;
+  if (of_peer > renewed_until()) of_peer = renewed_until();
   if (of_peer > last) last = of_peer;
   /* Who was answered in a lame duck isn't there any more, and may come. */
   bool was_lame = scene->actions[0].act == ACT_LAME_DUCK;
@@ -328,6 +329,7 @@ static uint64_t listener_reason(const listener_t *listener, uint64_t then) {
   if (half_open(listener) || listener->queued) needed = then;
   /* Without any telling, until no handshake can be left. */
   bool untold = has_failed(CALL_NETLINK);
+  if (scene->spare_fds) return later(needed, stopped) + 200 * MS;
   return later(needed, stopped + (untold ? HANDSHAKE : 0));
 }
 
@@ -403,6 +405,17 @@ static void look_at_bound(const outcome_t *outcome) {
       outcome->called_back_at > outcome->closed_at + slack)
     fault("the drain ends %llu ms after the second signal", "server", 0,
           (outcome->called_back_at - outcome->closed_at) / MS, 0);
+}
+
+void checks_at_cancel(const request_t *request) {
+  const outcome_t *outcome = program_outcome();
+  uint64_t half = (outcome->bound_at - outcome->stopped_at) / 2;
+  uint64_t grace = scene->grace_ms ? scene->grace_ms * MS : 250 * MS;
+  if (!is_draining() || outcome->closed_at || outcome->calls > 1) return;
+  uint64_t due = outcome->bound_at - (grace < half ? grace : half);
+  if (now() > due + epoll_held() + 10 * MS && request->handled_at < due)
+    fault("its context ends %llu ms too late before the bound", "request",
+          request->id, (now() - due) / MS, 0);
 }
 
 void checks_at_callback(void) {

@@ -2,7 +2,7 @@
 #ifndef WORLD_CHECKS_H
 #define WORLD_CHECKS_H
 
-#include "scenario.h"
+#include "conversation.h"
 
 /* What became of the clients. */
 typedef struct tally {
@@ -21,6 +21,8 @@ typedef struct tally {
 void checks_begin(const scenario_t *scenario);
 void checks_at_stop(void);
 void checks_at_callback(void);
+/* The context of a request ends, and its handler hears of it. */
+void checks_at_cancel(const request_t *request);
 /* When all has come to rest. */
 void checks_at_end(size_t allocations_left);
 tally_t checks_tally(void);

@@ -13,12 +13,12 @@ typedef struct request {
   uint64_t start; /* offset of its first byte in the stream */
   uint64_t end;   /* UINT64_MAX: not all was sent */
   uint64_t sent_at;
-  bool handled;  /* a handler got it */
-  bool ended;    /* ... and ended it */
-  bool composed; /* its answer's header, by the stop */
-  bool begun;    /* its answer's header, at all */
-  bool written;  /* its answer, wholly, to the kernel */
-  bool answered; /* the client has it all */
+  uint64_t handled_at; /* a handler got it; 0: not yet */
+  bool ended;          /* ... and ended it */
+  bool composed;       /* its answer's header, by the stop */
+  bool begun;          /* its answer's header, at all */
+  bool written;        /* its answer, wholly, to the kernel */
+  bool answered;       /* the client has it all */
   int status;
   bool says_close; /* the answer that was written */
 } request_t;

@@ -1,4 +1,5 @@
 /* handlers.c: what is done for a request, by its path. See scenario.h. */
+#include "checks.h"
 #include "clock.h"
 #include "conversation.h"
 #include "program.h"
@@ -69,6 +70,7 @@ static void on_end_due(uv_timer_t *timer) {
 static void on_context_end(dusk_waiter_t *waiter) {
   task_t *task = (task_t *)((char *)waiter - offsetof(task_t, waiter));
   task->waits = false;
+  checks_at_cancel(task->request);
   if (task->work == WORK_LATE)
     after(task, task->a, on_end_due);
   else
@@ -181,7 +183,7 @@ void handlers_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   task->taken = -1;
   tasks = task;
   task->request = request_by_id(id);
-  task->request->handled = true;
+  task->request->handled_at = now();
   while (strcmp(name, work_names[task->work]))
     task->work++;
   uv_timer_init(loop, &task->timer);

@@ -52,6 +52,22 @@ static const scenario_t named[] = {
         .actions = {{ACT_SHUTDOWN, 102 * MS, 8000}},
     },
     {
+        .name =
+            "a running connection's last answer counts for its peer's others",
+        .quiet_ms = 300,
+        .clients =
+            {{.ip = 1, .start = 10 * MS, .latency = 1 * MS, .requests = 1},
+             {.ip = 1,
+              .start = 300 * MS,
+              .latency = 1 * MS,
+              .requests = 2,
+              .think_least = 100 * MS,
+              .think = 100 * MS,
+              .work = WORK_LATER,
+              .a = 50}},
+        .actions = {{ACT_SHUTDOWN, 470 * MS, 8000}},
+    },
+    {
         .name = "line ends behind a request do not keep its connection",
         .quiet_ms = 1000,
         .clients = {{.ip = 1,

@@ -413,7 +413,8 @@ void checks_at_cancel(const request_t *request) {
   uint64_t grace = scene->grace_ms ? scene->grace_ms * MS : 250 * MS;
   if (!is_draining() || outcome->closed_at || outcome->calls > 1) return;
   uint64_t due = outcome->bound_at - (grace < half ? grace : half);
-  if (now() > due + epoll_held() + 10 * MS && request->handled_at < due)
+  /* One turn till the timer, and one till the callback. */
+  if (now() > due + 2 * epoll_held() + 10 * MS && request->handled_at < due)
     fault("its context ends %llu ms too late before the bound", "request",
           request->id, (now() - due) / MS, 0);
 }

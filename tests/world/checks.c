@@ -256,7 +256,9 @@ static bool owes(link_t *link) {
 }
 
 static void look_at_window(link_t *link) {
-  if (link->up.fin_arrived || link->server_error || is_cut(now())) return;
+  if (link->up.fin_arrived || link->server_error || is_cut(now()) ||
+      memory_failed())
+    return;
   uint64_t least = least_window(link);
   if (now() + MS < least)
     fault("half-closed idle %llu us before its window's end, with %llu of the "
@@ -325,10 +327,14 @@ static uint64_t later(uint64_t a, uint64_t b) {
 
 static uint64_t listener_reason(const listener_t *listener, uint64_t then) {
   uint64_t stopped = program_outcome()->stopped_at;
-  if (listener->closed || listener->left || !listener->listening) return 0;
+  if (listener->closed || listener->left || listener->is_foreign ||
+      !listener->listening)
+    return 0;
   if (half_open(listener) || listener->queued) needed = then;
   /* Without any telling, until no handshake can be left. */
   bool untold = has_failed(CALL_NETLINK);
+  /* The descriptor in reserve may have gone for who was in the queue. */
+  if (scene->spare_fds && accepted_since) stopped += HANDSHAKE;
   if (scene->spare_fds) return later(needed, stopped) + 200 * MS;
   return later(needed, stopped + (untold ? HANDSHAKE : 0));
 }
@@ -425,7 +431,7 @@ void checks_at_callback(void) {
     fault("called back with %llu connections open", "server", 0,
           server_links_open(), 0);
   for (const listener_t *l = listeners(); l; l = l->next)
-    if (l->listening && !l->closed && !l->left)
+    if (l->listening && !l->closed && !l->left && !l->is_foreign)
       fault("called back with a listener open", "listener", l->id, 0, 0);
   if (later(last_end, outcome->stopped_at) + 10 * US < now() - epoll_held())
     fault("called back %llu us after the last close", "server", 0,

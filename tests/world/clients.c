@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { LINKS_A_CLIENT = 32, REQUEST_BYTES = 512, FAILURES = 3 };
 
@@ -302,7 +303,7 @@ static void open_link(client_t *client) {
   link->family = plan->ipv6 ? AF_INET6 : AF_INET;
   link->ip = plan->ip;
   link->server_ip = 0x7f000001;
-  link->server_port = 8080;
+  link->server_port = plan->to_inherited ? 8090 : 8080;
   /* The other process has to be run. */
   link->latency = plan->on_unix ? 5 * US : plan->latency;
   link->loss = plan->on_unix ? 0 : plan->loss;
@@ -336,9 +337,30 @@ static void on_start(void *who, uint64_t arg) {
     open_link(client);
 }
 
+static void on_stranger(link_t *link) {
+  (void)link;
+}
+
+/* Somebody else's client, who sends a SYN and nothing more. */
+static void begin_stranger(void) {
+  static const client_calls_t none = {on_stranger, on_stranger, on_stranger};
+  listener_t *listener = listener_new(AF_INET);
+  listener->is_foreign = listener->left = true;
+  listener->ip = 0x7f000002;
+  listener->port = 8080;
+  listener_listen(listener, 64);
+  link_t *link = link_new(&none, &clients[0]);
+  link->family = AF_INET;
+  link->server_ip = listener->ip;
+  link->server_port = listener->port;
+  link_connect(link);
+  link_vanish(link);
+}
+
 void clients_begin(const scenario_t *scenario) {
   scene = scenario;
   memset(clients, 0, sizeof(clients));
+  if (scene->stranger) begin_stranger();
   for (int i = 0; i < MAX_CLIENTS; i++) {
     client_t *client = &clients[i];
     client->id = i + 1;

@@ -262,6 +262,7 @@ static ssize_t ask_diag(int fd, const void *bytes, size_t size) {
   answer->len =
       diag_dump(message->request.sdiag_family,
                 ntohs(message->request.id.idiag_sport), answer->at, 16384);
+  pass_until(now() + between(20 * US, 3 * MS)); /* it takes its time */
   return (ssize_t)size;
 }
 
@@ -568,6 +569,7 @@ static int open_table(const char *path) {
   bytes_t *text = keep(sizeof(*text));
   text->at = keep(65536);
   text->len = diag_text(path[strlen(path) - 1] == '6', text->at, 65536);
+  pass_until(now() + between(1 * MS, 45 * MS)); /* so does this, longer */
   return result(fd_new(FD_TEXT, text));
 }
 

@@ -54,7 +54,8 @@ static void note_stop(void) {
 
 static void stop(const action_t *action) {
   dusk_context_t *bound;
-  if (dusk_context_with_timeout(root, action->bound_ms, NULL, &bound)) return;
+  while (dusk_context_with_timeout(root, action->bound_ms, NULL, &bound))
+    alloc_fail_at(0);
   uint64_t bound_at = now() + action->bound_ms * MS;
   if (outcome.calls == 0 || bound_at < outcome.bound_at)
     outcome.bound_at = bound_at;
@@ -133,17 +134,18 @@ static const char *socket_path(void) {
 static int serve_inherited(void) {
   int fd = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(8090)};
-  char text[16];
+  char text[24];
   if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) ||
       listen(fd, 64))
     return UV_EINVAL;
-  ((listener_t *)object_of(fd, FD_LISTENER))->left = true;
-  snprintf(text, sizeof(text), "fd:%d", fd);
+  ((listener_t *)object_of(fd, FD_LISTENER))->left = !scene->alone;
+  snprintf(text, sizeof(text), scene->alone ? "fd:%d:seal" : "fd:%d", fd);
   return dusk_server_serve(server, text, NULL, NULL);
 }
 
 static int serve(void) {
-  int err = dusk_server_serve(server, scene->ipv6 ? ":8080" : "0.0.0.0:8080",
+  const char *any = scene->ipv6 ? ":8080" : "0.0.0.0:8080";
+  int err = dusk_server_serve(server, scene->stranger ? "127.0.0.1:8080" : any,
                               NULL, NULL);
   if (err == 0 && scene->on_unix) {
     char address[80];
@@ -162,6 +164,11 @@ static int begin(void) {
   if (err == 0) err = uv_async_init(&loop, &wake_up, on_wake_up);
   if (err == 0) err = dusk_context_attach(&loop, &root);
   if (err < 0) return err;
+  if (!libc_is_ours(uv_backend_fd(&loop))) {
+    fprintf(stderr, "world: libuv does not call this program's functions: is "
+                    "their visibility hidden?\n");
+    exit(EXIT_FAILURE);
+  }
   uv_unref((uv_handle_t *)&wake_up);
   dusk_server_config_t config = {.handler = handlers_serve,
                                  .quiet_window_ms = scene->quiet_ms,

@@ -89,6 +89,33 @@ static const scenario_t named[] = {
                     {CALL_PROC, 1 * MS, 1, UINT64_MAX, EACCES}},
     },
     {
+        .name =
+            "another process's handshake on the same port is not waited for",
+        .quiet_ms = 1000,
+        .stranger = true,
+        .actions = {{ACT_SHUTDOWN, 30 * MS, 8000}},
+    },
+    {
+        .name = "who is in the queue of a socket handed over to be sealed is "
+                "served",
+        .quiet_ms = 1000,
+        .inherited = true,
+        .alone = true,
+        .clients = {{.ip = 1,
+                     .start = 10 * MS,
+                     .latency = 50 * US,
+                     .requests = 1,
+                     .work = WORK_BLOCK,
+                     .a = 90},
+                    {.ip = 2,
+                     .to_inherited = true,
+                     .start = 50 * MS,
+                     .latency = 50 * US,
+                     .requests = 1,
+                     .pool = 8}},
+        .actions = {{ACT_SHUTDOWN, 90 * MS, 8000}},
+    },
+    {
         .name = "a drain with nothing open ends without a free descriptor",
         .quiet_ms = 1000,
         .spare_fds = 1,
@@ -265,4 +292,12 @@ void scenario_draw(scenario_t *scenario) {
   for (size_t i = 0; i < clients; i++)
     draw_client(scenario, &scenario->clients[i], stop);
   if (one_in(5)) draw_failing(scenario, &scenario->failing[0], stop);
+  scenario->alone = one_in(2);
+  scenario->stranger = !scenario->ipv6 && one_in(20);
+  for (size_t i = 0; scenario->inherited && i < clients; i++)
+    scenario->clients[i].to_inherited = one_in(2);
+  if (one_in(25))
+    scenario->failing[2] =
+        (failing_t){CALL_MALLOC, one_in(2) ? stop : between(1 * MS, stop),
+                    between(1, 12), 1, ENOMEM};
 }

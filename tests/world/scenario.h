@@ -41,6 +41,7 @@ typedef struct client_plan {
   uint32_t ip;
   bool ipv6;
   bool on_unix;
+  bool to_inherited;
   uint64_t start;
   uint64_t latency; /* one way */
   uint64_t loss;    /* one segment in so many; 0: none */
@@ -90,6 +91,9 @@ typedef struct scenario {
   bool ipv6; /* listens on [::]:8080 for both, else on 0.0.0.0:8080 */
   bool on_unix;
   bool inherited; /* a third listener, on port 8090 */
+  bool alone;     /* ... that no other process has: to be sealed */
+  bool stranger;  /* listens on 127.0.0.1 only, and on 127.0.0.2 another process
+                   * does, with a handshake that never ends */
   uint64_t short_io;
   uint64_t send_room; /* of the server's sockets; 0: 64 KiB */
   unsigned backlog;   /* 0: what is asked for */

@@ -303,6 +303,7 @@ static bool is_sealed_blindly(void) {
 void watch_listener_closing(listener_t *listener) {
   const outcome_t *outcome = program_outcome();
   last_end = now();
+  if (listener->left) tally.queue_left += listener->queued;
   if (listener->left) return;
   if (listener->queued && !is_cut(now()))
     fault("closed with %llu connections in its queue", "listener", listener->id,
@@ -565,6 +566,11 @@ static void look_at_late(const dusk_report_t *report) {
     fault("%llu connections lost a request, %llu were late or unconfirmed",
           "report", 0, tally.lost,
           report->conns_late + report->conns_unconfirmed);
+  same("connections left in a queue: %llu, seen %llu", report->queue_left,
+       tally.queue_left);
+  if (report->seal != DUSK_SEAL_BLIND)
+    same("handshakes left half-way: %llu, seen %llu", report->handshakes_left,
+         tally.handshakes);
   if (report->conns_late > tally.late)
     fault("%llu connections were late, %llu seen", "report", 0,
           report->conns_late, tally.late);

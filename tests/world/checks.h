@@ -13,6 +13,7 @@ typedef struct tally {
   uint64_t late;
   uint64_t unconfirmed;
   uint64_t handshakes;    /* reset half-way */
+  uint64_t queue_left;    /* in the queues of inherited listeners */
   uint64_t cut;           /* requests that the bound or a second signal cut */
   uint64_t cut_unread;    /* ... of them, whose first byte had come */
   uint64_t not_processed; /* behind an answer that said close */

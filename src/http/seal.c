@@ -86,7 +86,8 @@ static int count_handshakes(dusk__seal_t *seal, int fd) {
   return UV_ENOTSUP;
 }
 
-static bool handshakes_pending(dusk__listener_t *listener) {
+/* *ret_left: those that are given up. */
+static bool handshakes_pending(dusk__listener_t *listener, uint64_t *ret_left) {
   dusk__seal_t *seal = &listener->server->seal;
   uint64_t age = age_ms(seal);
   if (listener->kind != DUSK__TCP) return false;
@@ -94,7 +95,7 @@ static bool handshakes_pending(dusk__listener_t *listener) {
   if (age < SETTLE_MS) return true;
   int count = count_handshakes(seal, listener->fd);
   if (age < HANDSHAKE_MS) return count != 0; /* also when it isn't known */
-  if (count > 0) seal->handshakes += (uint64_t)count;
+  if (count > 0) *ret_left = (uint64_t)count;
   return false;
 }
 
@@ -167,8 +168,10 @@ static void look(dusk_server_t *server) {
   for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
        link = link->next) {
     dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0 && !handshakes_pending(listener))
-      close_when_empty(listener);
+    uint64_t left = 0;
+    if (listener->fd < 0 || handshakes_pending(listener, &left)) continue;
+    close_when_empty(listener);
+    if (listener->fd < 0) server->seal.handshakes += left;
   }
   if (server->listening > 0)
     uv_timer_start(&server->seal.timer, on_timer, pause_ms(&server->seal), 0);

@@ -57,11 +57,15 @@ static void stop(const action_t *action) {
   while (dusk_context_with_timeout(root, action->bound_ms, NULL, &bound))
     alloc_fail_at(0);
   uint64_t bound_at = now() + action->bound_ms * MS;
+  uint64_t bound_before = outcome.bound_at;
   if (outcome.calls == 0 || bound_at < outcome.bound_at)
     outcome.bound_at = bound_at;
   note_stop();
   outcome.calls++;
-  if (dusk_server_shutdown(server, bound, on_drained, NULL)) outcome.calls--;
+  if (dusk_server_shutdown(server, bound, on_drained, NULL)) {
+    outcome.calls--; /* no memory for a second one */
+    outcome.bound_at = bound_before;
+  }
   dusk_context_unref(bound);
 }
 

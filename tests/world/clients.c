@@ -242,7 +242,7 @@ static void on_answer(link_t *link, answers_t *answers, bool complete) {
 static void after_batch(client_t *client, link_t *link, bool close) {
   bool fill = client->to_fill > 0;
   if (fill) client->to_fill--;
-  if (close)
+  if (close || client->plan->once)
     link_close(link);
   else if (client->idle_count < LINKS_A_CLIENT)
     client->idle[client->idle_count++] = link;

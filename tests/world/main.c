@@ -7,7 +7,8 @@
  * what dusk promises and what its report says.
  *
  * In reading order:
- *   scenario.c      what a run is made of
+ *   scenario.c      what a run is made of; line.c: the one that is also run
+ *                   over real sockets
  *   program.c       the server's main, and the stop; handlers.c: its handlers
  *   clients.c       who asks, and how oddly; conversation.c: what was asked and
  *                   answered on a connection
@@ -44,6 +45,8 @@ static const char help[] =
     "seed\n"
     "                                or a scenario's name; # begins a comment\n"
     "world --replay N [--from SEED]  each run twice: the same hash?\n"
+    "world --line MS --loss PERCENT --stops N [--from SEED]   for "
+    "tests/world/real\n"
     "\n"
     "-v tells a run as a story, a line an event: milliseconds since it began,\n"
     "who it happens to (server, listener, conn: a connection, request, "
@@ -160,6 +163,36 @@ static bool replay(uint64_t from, uint64_t count) {
   return good;
 }
 
+/* Prints what became of the clients in all these stops. */
+static bool run_over_line(uint64_t delay_ms, uint64_t loss_percent,
+                          uint64_t from, uint64_t count) {
+  static scenario_t scenario;
+  tally_t sum = {0};
+  bool good = true;
+  for (uint64_t seed = from; seed < from + count; seed++) {
+    chance_begin(seed);
+    scenario_over_line(&scenario, delay_ms * MS, loss_percent);
+    if (!run(seed, &scenario, false)) {
+      fprintf(stderr, "seed %llu failed %s\n", (unsigned long long)seed,
+              story_fault());
+      good = false;
+    }
+    tally_t tally = checks_tally();
+    sum.answered += tally.answered;
+    sum.lost += tally.lost;
+    sum.late += tally.late;
+    sum.unconfirmed += tally.unconfirmed;
+    sum.handshakes += tally.handshakes;
+    sum.cut += tally.cut;
+  }
+  printf("answered=%llu lost=%llu late=%llu unconfirmed=%llu resets=%llu "
+         "cut=%llu\n",
+         (unsigned long long)sum.answered, (unsigned long long)sum.lost,
+         (unsigned long long)sum.late, (unsigned long long)sum.unconfirmed,
+         (unsigned long long)sum.handshakes, (unsigned long long)sum.cut);
+  return good;
+}
+
 static bool run_line(char *line, bool aloud) {
   line[strcspn(line, "#\n")] = '\0';
   size_t len = strlen(line);
@@ -230,6 +263,9 @@ int main(int argc, char **argv) {
     good = run_jobs(from, count, jobs);
   else if (strcmp(what, "--list") == 0 && argc > 2)
     good = run_list(argv[2]);
+  else if (strcmp(what, "--line") == 0)
+    good = run_over_line(count, number_after(argc, argv, "--loss", 0), from,
+                         number_after(argc, argv, "--stops", 1));
   else if (strcmp(what, "--replay") == 0)
     good = replay(from, count);
   else

@@ -52,6 +52,7 @@ typedef struct client_plan {
   int busy;  /* of them at a time; 0: one */
   int depth; /* requests in a batch; 0: one */
   bool split;
+  bool once;          /* a connection a request */
   bool streams_first; /* its first request alone, a stream till the drain */
   work_t work;
   uint64_t a;
@@ -105,6 +106,9 @@ typedef struct scenario {
 
 /* Made up from chance. */
 void scenario_draw(scenario_t *scenario);
+/* tests/world/real's clients, over a line that delays so long each way. */
+void scenario_over_line(scenario_t *scenario, uint64_t delay,
+                        uint64_t loss_percent);
 /* Handwritten ones. NULL: none of that name or number. */
 const scenario_t *scenario_named(const char *name);
 const scenario_t *scenario_at(int index);

@@ -304,13 +304,17 @@ static void cut_conn(dusk__conn_t *conn) {
 
 static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   if (server->drain.phase == DUSK_CLOSED) return;
-  uint64_t cuts = server->drain.conns_ended[DUSK__CUT];
+  const dusk__drain_t *drain = &server->drain;
+  uint64_t cuts = drain->conns_ended[DUSK__CUT];
+  uint64_t unacknowledged = drain->answers_unacknowledged;
   if (server->conn_count[DUSK__ACTIVE] > 0) note_oldest(server);
   cancel_requests(server, status, cause);
   dusk__seal_cut(server);
   for (int phase = 0; phase < DUSK__HIJACKED; phase++)
     for_each_conn(server, (dusk__phase_t)phase, cut_conn);
-  if (server->drain.conns_ended[DUSK__CUT] > cuts)
+  /* An answer may be cut, too, on its way to a client that doesn't stop. */
+  if (drain->conns_ended[DUSK__CUT] > cuts ||
+      drain->answers_unacknowledged > unacknowledged)
     server->drain.status = status;
   dusk__drain_check(server);
 }

@@ -195,7 +195,8 @@ typedef struct dusk_report {
    * don't pipeline, and without cuts: late <= lost <= late + unconfirmed. */
   uint64_t conns_late;
   uint64_t conns_unconfirmed;
-  /* Closed when the client had not yet acknowledged an answer's last byte. */
+  /* Closed when the client had not yet acknowledged an answer's last byte: on
+   * its way as a rule, but one that a cut closes may be lost. */
   uint64_t answers_unacknowledged;
 
   dusk_seal_t seal;

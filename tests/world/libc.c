@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -481,6 +482,7 @@ static void fill_address(sa_family_t family, bool mapped, uint32_t ip,
 
 int getsockname(int fd, struct sockaddr *addr, socklen_t *len) {
   REAL(getsockname);
+  socklen_t given = *len;
   if (!is_played(fd)) return real(fd, addr, len);
   listener_t *listener = object_of(fd, FD_LISTENER);
   link_t *link = object_of(fd, FD_LINK);
@@ -494,10 +496,11 @@ int getsockname(int fd, struct sockaddr *addr, socklen_t *len) {
   fill_address(listener->family, false, listener->ip, listener->port, addr,
                len);
   if (!listener->is_unix) return 0;
-  size_t room = *len - offsetof(struct sockaddr_un, sun_path);
+  size_t room = given - offsetof(struct sockaddr_un, sun_path);
   struct sockaddr_un *un = (struct sockaddr_un *)addr;
   if (room > sizeof(listener->path)) room = sizeof(listener->path);
   memcpy(un->sun_path, listener->path, room);
+  *len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + room);
   return 0;
 }
 
@@ -589,6 +592,12 @@ int open64(const char *path, int flags, ...) {
   mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
   va_end(list);
   return tcp_table(path) ? open_table(path) : real(path, flags, mode);
+}
+
+/* Worlds run side by side, and each has socket files of its own. */
+int flock(int fd, int operation) {
+  REAL(flock);
+  return playing ? 0 : real(fd, operation);
 }
 
 FILE *fopen(const char *path, const char *mode) {

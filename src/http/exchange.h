@@ -31,6 +31,17 @@ typedef enum dusk__body {
   DUSK__BODY_ENDED,   /* there is none, or its end or failure was told */
 } dusk__body_t;
 
+/* How far a chunk extension's name or value has come, which may do so in any
+ * pieces. Complete is one that ends as a token, or quoted. */
+typedef enum dusk__extension {
+  DUSK__EXTENSION_EMPTY,
+  DUSK__EXTENSION_TOKEN,
+  DUSK__EXTENSION_IN_QUOTES,
+  DUSK__EXTENSION_ESCAPE, /* behind a backslash in quotes */
+  DUSK__EXTENSION_QUOTED,
+  DUSK__EXTENSION_BAD,
+} dusk__extension_t;
+
 struct dusk_request {
   uint32_t target; /* offsets, as in dusk__field_t */
   uint32_t target_len;
@@ -44,8 +55,9 @@ struct dusk_request {
   dusk__body_t body;
   uint64_t body_received;
   uint64_t body_dropped;
-  uint64_t body_consumed;  /* with its framing */
-  uint64_t content_length; /* DUSK_OFF: chunked */
+  uint64_t body_consumed;      /* with its framing */
+  uint64_t content_length;     /* DUSK_OFF: chunked */
+  dusk__extension_t extension; /* of the chunk that is being read */
   dusk_body_cb body_cb;
   void *body_arg;
   dusk_collect_cb collect_cb; /* dusk_request_collect, on top of body_cb */

@@ -91,16 +91,38 @@ static int on_headers_complete(llhttp_t *parser) {
   if (refusal) return fail(ex, refusal, 0);
   /* No protocol is switched to here; a handler that wants to hijacks. */
   parser->upgrade = 0;
-  req->keep_alive = llhttp_should_keep_alive(parser);
   req->trailer_first = req->field_count;
   bool chunked = (parser->flags & F_CHUNKED) != 0;
   req->content_length = chunked ? DUSK_OFF : parser->content_length;
+  if (!chunked && req->content_length > INT64_MAX) /* DUSK_OFF is one */
+    return fail(ex, 400, 0);
   if (!chunked && req->content_length > ex->server->config.max_body_bytes)
     return fail(ex, 413, 0);
   ex->stage = DUSK__STAGE_READY;
   if (req->content_length == 0) return 0; /* complete at once */
   req->body = DUSK__BODY_UNASKED;
   return HPE_PAUSED;
+}
+
+static int on_extension(llhttp_t *parser, const char *at, size_t len) {
+  dusk__exchange_t *ex = exchange(parser);
+  ex->req.extension = dusk__strict_extension(ex->req.extension, at, len);
+  return ex->req.extension == DUSK__EXTENSION_BAD ? fail(ex, 400, DUSK_EBADBODY)
+                                                  : 0;
+}
+
+static int on_extension_name_complete(llhttp_t *parser) {
+  dusk__exchange_t *ex = exchange(parser);
+  dusk__extension_t name = ex->req.extension;
+  ex->req.extension = DUSK__EXTENSION_EMPTY;
+  return name == DUSK__EXTENSION_TOKEN ? 0 : fail(ex, 400, DUSK_EBADBODY);
+}
+
+static int on_extension_value_complete(llhttp_t *parser) {
+  if (exchange(parser)->req.extension != DUSK__EXTENSION_QUOTED)
+    return on_extension_name_complete(parser);
+  exchange(parser)->req.extension = DUSK__EXTENSION_EMPTY;
+  return 0;
 }
 
 static int on_chunk_header(llhttp_t *parser) {
@@ -149,6 +171,10 @@ static const llhttp_settings_t settings = {
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
+    .on_chunk_extension_name = on_extension,
+    .on_chunk_extension_name_complete = on_extension_name_complete,
+    .on_chunk_extension_value = on_extension,
+    .on_chunk_extension_value_complete = on_extension_value_complete,
     .on_chunk_header = on_chunk_header,
     .on_chunk_complete = on_chunk_complete,
     .on_body = on_body,

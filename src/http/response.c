@@ -269,17 +269,6 @@ static bool is_value(const char *value, size_t len) {
   return true;
 }
 
-/* RFC 9110, 7.6.1: a list of tokens, in any case. */
-static bool has_close(const char *value) {
-  while (*value) {
-    value += strspn(value, ", \t");
-    size_t len = strcspn(value, ", \t");
-    if (len == 5 && strncasecmp(value, "close", 5) == 0) return true;
-    value += len;
-  }
-  return false;
-}
-
 static int declare_length(dusk_response_t *res, const char *value) {
   uint64_t length = 0;
   if (*value == '\0') return UV_EINVAL;
@@ -338,7 +327,8 @@ int dusk_response_header(dusk_response_t *res, const char *name,
     if (strcasecmp(name, "date") == 0) res->has_date = true;
     break;
   case 10:
-    if (strcasecmp(name, "connection") == 0 && has_close(value)) {
+    if (strcasecmp(name, "connection") == 0 &&
+        dusk__has_token(value, "close")) {
       res->close = true;
       if (strcasecmp(value, "close") == 0) return 0; /* said by the server */
     }

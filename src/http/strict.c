@@ -7,6 +7,8 @@
 #include "chars.h"
 #include "server.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <strings.h>
 
@@ -54,25 +56,103 @@ int dusk__strict_bad_version(const char *line, size_t len) {
   return is_known ? 400 : 505;
 }
 
-static bool is_host(const char *host) {
-  while (dusk__is_host_char(*host))
-    host++;
-  return *host == '\0';
+/* -- Hosts and targets: RFC 3986, 3.2, and RFC 9112, 3.2 ------------------- */
+
+/* Each skip_ function gives what is behind the longest good text, or NULL for
+ * one that has begun and is broken. */
+
+static const char *skip_name(const char *at) {
+  for (;;) {
+    while (dusk__is_host_char(*at))
+      at++;
+    if (*at != '%') return at;
+    if (dusk__unescape(at) < 0) return NULL;
+    at += 3;
+  }
 }
 
-/* The forms of RFC 9112, 3.2. */
+/* An IPv6 address and its zone (RFC 6874); for later ones see below. */
+static bool is_ipv6(const char *text, const char *end) {
+  char address[INET6_ADDRSTRLEN];
+  unsigned char bytes[16];
+  size_t len = strcspn(text, "]%");
+  if (len >= sizeof(address)) return false;
+  memcpy(address, text, len);
+  address[len] = '\0';
+  if (inet_pton(AF_INET6, address, bytes) != 1) return false;
+  text += len;
+  if (text == end) return true;
+  return dusk__unescape(text) == '%' && text + 3 < end &&
+         skip_name(text + 3) == end;
+}
+
+/* "v" version "." address */
+static bool is_ip_future(const char *text, const char *end) {
+  const char *version = ++text;
+  while (dusk__hex(*text) >= 0)
+    text++;
+  if (text == version || *text++ != '.' || text == end) return false;
+  while (dusk__is_host_char(*text) || *text == ':')
+    text++;
+  return text == end;
+}
+
+static const char *skip_host(const char *at) {
+  if (*at != '[') return skip_name(at);
+  const char *end = strchr(++at, ']');
+  if (end == NULL) return NULL;
+  bool is_future = (*at | 32) == 'v';
+  return (is_future ? is_ip_future(at, end) : is_ipv6(at, end)) ? end + 1
+                                                                : NULL;
+}
+
+/* A host and perhaps a port, which may be empty; a host may be so only without
+ * a port: RFC 9110, 4.2.1. */
+static const char *skip_authority(const char *host) {
+  const char *at = skip_host(host);
+  if (at == NULL || *at != ':') return at;
+  if (at == host) return NULL;
+  do
+    at++;
+  while (is_digit(*at));
+  return at;
+}
+
+static bool is_authority(const char *text) {
+  const char *end = skip_authority(text);
+  return end && *end == '\0';
+}
+
+/* Of CONNECT: with a port, RFC 9110, 9.3.6. */
+static bool is_tunnel(const char *text) {
+  const char *port = skip_host(text);
+  return port && is_digit(*port ? port[1] : '\0') && is_authority(text);
+}
+
+/* Nobody has to look behind the '?': a query's meaning is its reader's. */
+static bool is_path(const char *path) {
+  const char *escape;
+  for (; (escape = strchr(path, '%')); path = escape + 3) {
+    if (memchr(path, '?', (size_t)(escape - path))) return true;
+    if (dusk__unescape(escape) < 0) return false;
+  }
+  return true;
+}
+
 static bool is_target(uint8_t method, const char *target) {
   if (strchr(target, '#')) return false;
-  if (*target == '/') return method != HTTP_CONNECT;
-  if (method == HTTP_CONNECT) return *target && is_host(target);
+  if (method == HTTP_CONNECT) return is_tunnel(target);
+  if (*target == '/') return is_path(target);
   if (strcmp(target, "*") == 0) return method == HTTP_OPTIONS;
   const char *authority = strstr(target, "://");
-  if (authority == NULL || !dusk__is_host_char(authority[3])) return false;
+  if (authority == NULL) return false;
   authority += 3;
-  while (dusk__is_host_char(*authority))
-    authority++;
-  return *authority == '\0' || strchr("/?", *authority);
+  const char *path = skip_authority(authority);
+  if (path == NULL || path == authority) return false;
+  return (*path == '\0' || *path == '/' || *path == '?') && is_path(path);
 }
+
+/* -- Fields ---------------------------------------------------------------- */
 
 int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {
   char *base = ex->buffer + ex->start;
@@ -131,6 +211,7 @@ typedef struct seen {
   int hosts;
   int encodings;
   const char *encoding;
+  bool close;
 } seen_t;
 
 /* Only the few fields that matter here, told apart by their length first. */
@@ -144,6 +225,9 @@ static void look_at(dusk__exchange_t *ex, int index, seen_t *seen) {
   } else if (field->name_len == 6 && strcasecmp(name, "expect") == 0) {
     ex->req.expects_continue = strcasecmp(value, "100-continue") == 0;
     ex->req.expects_else = !ex->req.expects_continue && *value;
+  } else if (field->name_len == 10 && (*name | 32) == 'c' &&
+             strcasecmp(name, "connection") == 0) { /* not User-Agent */
+    seen->close = seen->close || dusk__has_token(value, "close");
   } else if (field->name_len == 17 &&
              strcasecmp(name, "transfer-encoding") == 0) {
     seen->encodings++;
@@ -166,14 +250,45 @@ int dusk__strict_request(dusk__exchange_t *ex) {
   if (seen.hosts == 0 && req->version_minor == 1 &&
       ex->parser.method != HTTP_CONNECT)
     return 400;
-  if (seen.hosts == 1 && !is_host(base + req->fields[req->host_field].value))
+  if (seen.hosts == 1 &&
+      !is_authority(base + req->fields[req->host_field].value))
     return 400;
   if (seen.encodings > 0) { /* RFC 9112, 6.1 and 6.3 */
     if (req->version_minor == 0) return 400;
     if (seen.encodings > 1 || strcasecmp(seen.encoding, "chunked") != 0)
       return 501;
   }
+  /* llhttp misses one before a tab, and in HTTP/1.0 beside keep-alive. */
+  req->keep_alive = !seen.close && llhttp_should_keep_alive(&ex->parser);
   if (req->version_minor == 0)
     req->expects_continue = req->expects_else = false;
   return req->expects_else ? 417 : 0;
+}
+
+/* -- Chunk extensions: RFC 9112, 7.1.1 ------------------------------------- */
+
+static dusk__extension_t extend(dusk__extension_t so_far, char c) {
+  bool is_text = c == '\t' || ((unsigned char)c >= ' ' && c != 127);
+  switch (so_far) {
+  case DUSK__EXTENSION_EMPTY:
+    if (c == '"') return DUSK__EXTENSION_IN_QUOTES;
+    /* fall through */
+  case DUSK__EXTENSION_TOKEN:
+    return dusk__is_token_char(c) ? DUSK__EXTENSION_TOKEN : DUSK__EXTENSION_BAD;
+  case DUSK__EXTENSION_IN_QUOTES:
+    if (c == '"') return DUSK__EXTENSION_QUOTED;
+    if (c == '\\') return DUSK__EXTENSION_ESCAPE;
+    /* fall through */
+  case DUSK__EXTENSION_ESCAPE:
+    return is_text ? DUSK__EXTENSION_IN_QUOTES : DUSK__EXTENSION_BAD;
+  default:
+    return DUSK__EXTENSION_BAD;
+  }
+}
+
+dusk__extension_t dusk__strict_extension(dusk__extension_t so_far,
+                                         const char *text, size_t len) {
+  for (size_t i = 0; i < len; i++)
+    so_far = extend(so_far, text[i]);
+  return so_far;
 }

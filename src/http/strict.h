@@ -5,13 +5,18 @@
 #include "exchange.h"
 
 /* Checks a complete header and notes what the server must know of it (host,
- * expectation, version). 0, or the status to refuse the request with. */
+ * expectation, version, whether it is to keep the connection). 0, or the status
+ * to refuse the request with. */
 int dusk__strict_request(dusk__exchange_t *ex);
 
 /* Checks that the fields from `first` on stand one a line from offset `at` to
  * an empty line, trims their values, and terminates names and values with NUL.
  * 0 or 400. */
 int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first);
+
+/* Takes the next piece of a chunk extension's name or value. */
+dusk__extension_t dusk__strict_extension(dusk__extension_t so_far,
+                                         const char *text, size_t len);
 
 /* The status for a request line whose method or version llhttp refused. */
 int dusk__strict_bad_method(const char *line, size_t len);

@@ -79,7 +79,25 @@ REFUSED = {
     "srv_159_nul_in_target": (400, get(line="GET /a\0b HTTP/1.1")),
     "srv_159_delete_in_target": (400, get(line="GET /a\x7fb HTTP/1.1")),
     "absolute_target_without_host": (400, get(line="GET http:///x HTTP/1.1")),
+    "absolute_target_with_port_only":
+        (400, get(line="GET http://:80/ HTTP/1.1")),
+    "absolute_target_with_bad_port":
+        (400, get(line="GET http://h:8x/ HTTP/1.1")),
+    "absolute_target_with_bad_escape":
+        (400, get(line="GET http://h/%zz HTTP/1.1")),
+    "absolute_target_with_bad_escape_in_host":
+        (400, get(line="GET http://%zz/ HTTP/1.1")),
     "connect_with_path": (400, get(line="CONNECT /show HTTP/1.1")),
+    "connect_without_port": (400, get(line="CONNECT h HTTP/1.1")),
+    "connect_with_empty_port": (400, get(line="CONNECT h: HTTP/1.1")),
+    "path_with_escape_of_no_hex": (400, get(line="GET /show/%zz HTTP/1.1")),
+    "path_with_escape_half_hex": (400, get(line="GET /show/%4g HTTP/1.1")),
+    "path_with_escape_cut": (400, get(line="GET /show/%4 HTTP/1.1")),
+    "path_with_percent_at_the_end": (400, get(line="GET /show/% HTTP/1.1")),
+    "path_with_escape_cut_by_query":
+        (400, get(line="GET /show/%4?a=b HTTP/1.1")),
+    "path_with_second_escape_broken":
+        (400, get(line="GET /show/%41%4z HTTP/1.1")),
 
     # Host
     "srv_151_no_host": (400, get(host=None)),
@@ -95,6 +113,31 @@ REFUSED = {
     "host_with_path": (400, get(host="Host: h/path")),
     "host_with_query": (400, get(host="Host: h?x")),
     "host_with_user": (400, get(host="Host: user@h")),
+    "host_with_port_of_letters": (400, get(host="Host: h:http")),
+    "host_with_port_signed": (400, get(host="Host: h:+80")),
+    "host_with_two_ports": (400, get(host="Host: h:80:80")),
+    "host_with_port_only": (400, get(host="Host: :80")),
+    "host_v6_without_brackets": (400, get(host="Host: ::1")),
+    "host_v6_not_closed": (400, get(host="Host: [::1")),
+    "host_v6_not_opened": (400, get(host="Host: ::1]")),
+    "host_v6_empty": (400, get(host="Host: []")),
+    "host_v6_no_hex": (400, get(host="Host: [::g]")),
+    "host_v6_too_short": (400, get(host="Host: [1:2:3]")),
+    "host_v6_too_long": (400, get(host="Host: [1:2:3:4:5:6:7:8:9]")),
+    "host_v6_five_digits": (400, get(host="Host: [12345::]")),
+    "host_v6_two_gaps": (400, get(host="Host: [1::2::3]")),
+    "host_v6_endless": (400, get(host="Host: [" + 60 * "1" + "]")),
+    "host_v6_and_more": (400, get(host="Host: [::1]x")),
+    "host_v6_port_of_letters": (400, get(host="Host: [::1]:x")),
+    "host_v6_bare_zone": (400, get(host="Host: [fe80::1%en0]")),
+    "host_v6_empty_zone": (400, get(host="Host: [fe80::1%25]")),
+    "host_v4_in_brackets": (400, get(host="Host: [127.0.0.1]")),
+    "host_of_the_future_without_version": (400, get(host="Host: [v.x]")),
+    "host_of_the_future_without_address": (400, get(host="Host: [v1.]")),
+    "host_of_the_future_without_point": (400, get(host="Host: [v1]")),
+    "host_with_bracket": (400, get(host="Host: a[b]c")),
+    "host_with_escape_of_no_hex": (400, get(host="Host: a%zzb")),
+    "host_with_escape_cut": (400, get(host="Host: a%4")),
 
     # header lines
     "bare_lf_after_request_line":
@@ -164,6 +207,12 @@ REFUSED = {
         (400, post("Content-Length: 5, 6", body=b"hello")),
     "srv_175_content_length_too_large":
         (400, post("Content-Length: 18446744073709551621", body=b"hello")),
+    "srv_175_content_length_of_64_bits":
+        (400, post("Content-Length: 18446744073709551615", body=b"hello")),
+    "srv_175_content_length_of_63_bits_and_1":
+        (400, post("Content-Length: 9223372036854775808", body=b"hello")),
+    "srv_176_content_length_of_63_bits":
+        (413, post("Content-Length: 9223372036854775807", body=b"hello")),
     "srv_175_content_length_decimal":
         (400, post("Content-Length: 5.0", body=b"hello")),
     "srv_177_content_lengths_differ":
@@ -211,6 +260,24 @@ REFUSED = {
     "srv_183_chunk_size_bare_lf": (400, coded(b"5\n")),
     "srv_183_chunk_size_bare_cr": (400, coded(b"5\r")),
     "srv_183_chunk_extension_bare_lf": (400, coded(b"5;a\n")),
+    "srv_183_chunk_extension_bare_cr": (400, coded(b"5;a\r;b\r\n")),
+    "chunk_extension_empty": (400, coded(b"5;\r\n")),
+    "chunk_extension_without_name": (400, coded(b"5;=b\r\n")),
+    "chunk_extension_without_name_between": (400, coded(b"5;;a\r\n")),
+    "chunk_extension_without_value": (400, coded(b"5;a=\r\n")),
+    "chunk_extension_name_no_token": (400, coded(b"5;a(=b\r\n")),
+    "chunk_extension_value_no_token": (400, coded(b"5;a=b,c\r\n")),
+    "chunk_extension_value_half_quoted": (400, coded(b'5;a=b"c"\r\n')),
+    "chunk_extension_quotes_and_more": (400, coded(b'5;a="b"c\r\n')),
+    "chunk_extension_quotes_not_closed": (400, coded(b'5;a="b\r\n')),
+    "chunk_extension_nul": (400, coded(b"5;a\0\r\n")),
+    "chunk_extension_control_byte": (400, coded(b"5;a=b\x01\r\n")),
+    "chunk_extension_control_byte_in_quotes":
+        (400, coded(b'5;a="b\x01"\r\n')),
+    "chunk_extension_delete_in_quotes": (400, coded(b'5;a="b\x7f"\r\n')),
+    "chunk_extension_high_byte": (400, coded(b"5;a\xe9\r\n")),
+    "chunk_extension_of_the_last_chunk":
+        (400, coded(b"5\r\n", b"hello\r\n0;a=\r\n\r\n")),
     "srv_183_chunk_too_long": (400, coded(b"3\r\n")),
     "srv_183_chunk_end_missing": (400, coded(b"5\r\n", b"hello0\r\n\r\n")),
     "srv_183_chunk_end_bare_lf": (400, coded(b"5\r\n", b"hello\n0\r\n\r\n")),
@@ -263,12 +330,25 @@ ACCEPTED = {
     "srv_155_host_address": (get(host="Host: 127.0.0.1"), "host 127.0.0.1"),
     "srv_155_host_v6": (get(host="Host: [::1]:80"), "host [::1]:80"),
     "srv_155_host_underscore": (get(host="Host: a_b.c"), "host a_b.c"),
+    "srv_155_host_v6_zone":
+        (get(host="Host: [fe80::1%25en0]:80"), "host [fe80::1%25en0]:80"),
+    "host_v6_with_v4": (get(host="Host: [::ffff:127.0.0.1]"),
+                        "host [::ffff:127.0.0.1]"),
+    "host_v6_whole": (get(host="Host: [2001:db8:0:1:2:3:4:ABCD]"),
+                      "host [2001:db8:0:1:2:3:4:ABCD]"),
+    "host_of_the_future": (get(host="Host: [v1F.a:b]:80"),
+                           "host [v1F.a:b]:80"),
+    "host_with_empty_port": (get(host="Host: h:"), "host h:"),
+    "host_of_all_characters": (get(host="Host: aZ09-._~!$&'()*+,;=%2F"),
+                               "host aZ09-._~!$&'()*+,;=%2F"),
     "srv_156_1_0_without_host":
         (get(line="GET /show HTTP/1.0", host=None), "minor 0"),
     "srv_157_absolute_target":
         (get(line="GET http://other:1/show?x=1 HTTP/1.1"), "host other:1"),
     "srv_157_absolute_target_path":
         (get(line="GET http://other/show?x=1 HTTP/1.1"), "path /show"),
+    "absolute_target_v6":
+        (get(line="GET http://[::1]:80/show HTTP/1.1"), "host [::1]:80"),
     "srv_161_tab_in_value": (get("X-Test: a\tb"), "x-test a\tb"),
     "srv_161_high_byte_in_value": (get("X-Test: \xe9"), "x-test \xe9"),
     "srv_166_white_space_around_value":
@@ -284,6 +364,8 @@ ACCEPTED = {
     "query_decoded": (get(line="GET /show?x=a+b%21 HTTP/1.1"), "x a b!"),
     "query_bad_escape":
         (get(line="GET /show?x=%zz HTTP/1.1"), "x invalid argument"),
+    "query_of_any_escapes":
+        (get(line="GET /show?% HTTP/1.1"), "query %"),
     "path_kept": (get(line="GET /show/a%20b HTTP/1.1"), "path /show/a%20b"),
     "path_decoded":
         (get(line="GET /show/a%20b HTTP/1.1"), "decoded /show/a b"),
@@ -327,6 +409,14 @@ ECHOED = {
                            b"0123456789"),
     "srv_184_leading_zeros": (coded(b"00005\r\n"), b"hello"),
     "srv_185_extension": (coded(b"5;a=b\r\n"), b"hello"),
+    "srv_185_extension_without_value": (coded(b"5;a\r\n"), b"hello"),
+    "srv_185_extension_of_token_characters":
+        (coded(b"5;!#$%&'*+-.^_`|~9aZ=!#$%&'*+-.^_`|~9aZ\r\n"), b"hello"),
+    "srv_185_extension_of_the_last_chunk":
+        (coded(b"5\r\n", b"hello\r\n0;a=b\r\n\r\n"), b"hello"),
+    "srv_185_extension_quoted_high_byte": (coded(b'5;a="\xe9\t"\r\n'), b"hello"),
+    "srv_185_extensions":
+        (coded(b'5;a="b";c;d="";e=f\r\n'), b"hello"),
     "srv_185_extension_quoted": (coded(b'5;a="b;c"\r\n'), b"hello"),
     "empty": (post(CHUNKED, body=chunked()), b""),
     "several_chunks": (post(CHUNKED, body=chunked(b"he", b"l", b"lo")),
@@ -346,6 +436,33 @@ def test_body_is_read(shared_lab, data, body, deliver):
         response = conn.response()
         assert (response.status, response.body) == (200, body)
         assert conn.response().body == b"hello\n"
+
+
+ALLOWED = {
+    "tab_behind_content_length": post("Content-Length: 5\t", body=b"hello"),
+    "tab_behind_chunked":
+        post("Transfer-Encoding: chunked\t", body=chunked(b"hello")),
+    "srv_184_blank_behind_chunk_size": coded(b"5 \r\n"),
+    "blanks_in_chunk_extension": coded(b"5 ; a = b\r\n"),
+    "chunk_extension_with_quoted_pair": coded(b'5;a="\\""\r\n'),
+    "chunk_extension_behind_a_token": coded(b"5;a=b;c\r\n"),
+}
+
+
+@pytest.mark.parametrize("deliver", [send_whole, send_bytes])
+@pytest.mark.parametrize("data", ALLOWED.values(), ids=ALLOWED.keys())
+def test_what_llhttp_may_refuse_is_refused_or_read(shared_lab, data, deliver):
+    """By RFC 9112 all of it is good; which it is depends on the release."""
+    with shared_lab.connect() as conn:
+        deliver(conn, data + NEXT)
+        response = conn.response()
+        if response.status == 200:
+            assert response.body == b"hello"
+            assert conn.response().body == b"hello\n"
+        else:
+            assert response.status in (400, 501)
+            assert conn.end() == "eof"
+            assert conn.buffer == b""
 
 
 def test_srv_168_repeated_fields_keep_their_order(shared_lab):
@@ -383,6 +500,33 @@ def test_srv_140_end_without_a_byte_is_no_request(shared_lab):
         conn.sock.shutdown(socket.SHUT_WR)
         assert conn.end() == "eof"
         assert conn.buffer == b""
+
+
+@pytest.mark.parametrize("line, fields", [
+    ("GET /hello HTTP/1.1", ["Connection: close\t"]),
+    ("GET /hello HTTP/1.1", ["Connection: \tclose \t"]),
+    ("GET /hello HTTP/1.1", ["Connection: x\t,\tCLOSE\t, y"]),
+    ("GET /hello HTTP/1.1", ["Connection: keep-alive", "Connection: close"]),
+    ("GET /hello HTTP/1.0", ["Connection: keep-alive, close"]),
+    ("GET /hello HTTP/1.0", ["Connection: close, keep-alive"]),
+    ("GET /hello HTTP/1.0", ["Connection: keep-alive", "Connection: close"]),
+    ("GET /hello HTTP/1.0", ["Connection: close\t", "Connection: keep-alive"]),
+])
+@pytest.mark.parametrize("deliver", [send_whole, send_bytes])
+def test_srv_084_close_among_others_closes(shared_lab, line, fields, deliver):
+    with shared_lab.connect() as conn:
+        deliver(conn, get(*fields, line=line) + NEXT)
+        assert conn.response().body == b"hello\n"
+        assert conn.end() == "eof"
+        assert conn.buffer == b""
+
+
+@pytest.mark.parametrize("value", ["closed", "not-close", 'close="x"'])
+def test_what_only_looks_like_close_keeps(shared_lab, value):
+    with shared_lab.connect() as conn:
+        conn.send(get("Connection: " + value, line="GET /hello HTTP/1.1") + NEXT)
+        assert conn.response().body == b"hello\n"
+        assert conn.response().body == b"hello\n"
 
 
 def test_upgrade_is_passed_over(shared_duskd):

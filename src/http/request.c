@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { ADDRESS_TEXT_BYTES = 64 };
+enum { ADDRESS_TEXT_BYTES = 80 };
 
 static const char *at(const dusk_request_t *req, uint32_t offset) {
   const dusk__exchange_t *ex = dusk__ex_of_request(req);
@@ -21,6 +21,10 @@ static const char *at(const dusk_request_t *req, uint32_t offset) {
 
 const char *dusk_request_method(const dusk_request_t *req) {
   return req->has_line ? at(req, 0) : "";
+}
+
+int dusk__request_method(const dusk_request_t *req) {
+  return dusk__ex_of_request(req)->parser.method;
 }
 
 const char *dusk_request_target(const dusk_request_t *req) {
@@ -117,21 +121,26 @@ const char *dusk_request_trailer(const dusk_request_t *req, const char *name) {
   return find(req, req->trailer_first, req->field_count, name);
 }
 
-/* Decodes %XX, and '+' where `space` is ' '. */
+/* The next character of a text that a NUL is behind, with %XX decoded, and '+'
+ * where `space` is ' '; -1 for a bad escape or a NUL byte. */
+static int next_char(const char **at, char space) {
+  const char *text = *at;
+  *at += *text == '%' ? 3 : 1;
+  if (*text == '+') return space;
+  if (*text != '%') return (unsigned char)*text;
+  int c = dusk__unescape(text);
+  return c > 0 ? c : -1;
+}
+
 static int decode(const char *text, size_t len, char space, char *buf,
                   size_t size) {
+  const char *end = text + len;
   size_t out = 0;
-  for (size_t i = 0; i < len; i++) {
-    char c = text[i] == '+' ? space : text[i];
-    if (c == '%') {
-      int high = len - i > 2 ? dusk__hex(text[i + 1]) : -1;
-      int low = high < 0 ? -1 : dusk__hex(text[i + 2]);
-      if (low < 0 || high + low == 0) return UV_EINVAL;
-      c = (char)(high * 16 + low);
-      i += 2;
-    }
+  while (text < end) {
+    int c = next_char(&text, space);
+    if (c < 0) return UV_EINVAL;
     if (out + 1 >= size) return UV_ENOBUFS;
-    buf[out++] = c;
+    buf[out++] = (char)c;
   }
   if (size == 0) return UV_ENOBUFS;
   buf[out] = '\0';
@@ -143,15 +152,22 @@ int dusk_percent_decode(const char *text, char *buf, size_t size) {
   return decode(text, strlen(text), '+', buf, size);
 }
 
+/* One with a bad escape is no name. */
+static bool is_named(const char *key, size_t len, const char *name) {
+  const char *end = key + len;
+  while (key < end && *name)
+    if (next_char(&key, ' ') != (unsigned char)*name++) return false;
+  return key == end && *name == '\0';
+}
+
 int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
                              size_t size) {
   if (name == NULL || buf == NULL) return UV_EINVAL;
-  size_t name_len = strlen(name);
   const char *part = dusk_request_query(req);
   while (*part) {
     size_t len = strcspn(part, "&");
     size_t key = strcspn(part, "&=");
-    if (key == name_len && memcmp(part, name, key) == 0) {
+    if (is_named(part, key, name)) {
       const char *value = part + key + (part[key] == '=');
       return decode(value, (size_t)(part + len - value), ' ', buf, size);
     }
@@ -160,19 +176,35 @@ int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
   return UV_ENOENT;
 }
 
+/* A link-local address means nothing without its zone. */
+static void zone_text(unsigned index, char *buf, size_t size) {
+  char name[UV_IF_NAMESIZE];
+  size_t len = sizeof(name);
+  if (index == 0)
+    buf[0] = '\0';
+  else if (uv_if_indextoname(index, name, &len) == 0)
+    snprintf(buf, size, "%%%s", name);
+  else /* it has gone */
+    snprintf(buf, size, "%%%u", index);
+}
+
 void dusk__address_text(const struct sockaddr *addr, char *buf, size_t size) {
   char host[INET6_ADDRSTRLEN];
+  char zone[UV_IF_NAMESIZE + 1];
   if (addr->sa_family == AF_INET) {
     const struct sockaddr_in *in = (const void *)addr;
     uv_ip4_name(in, host, sizeof(host));
     snprintf(buf, size, "%s:%d", host, ntohs(in->sin_port));
   } else if (addr->sa_family == AF_INET6) {
     const struct sockaddr_in6 *in6 = (const void *)addr;
+    int port = ntohs(in6->sin6_port);
     uv_ip6_name(in6, host, sizeof(host));
+    zone_text(in6->sin6_scope_id, zone, sizeof(zone));
     /* An IPv4 client of a dual-stack socket is told as what it is. */
-    bool mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-    snprintf(buf, size, mapped ? "%s:%d" : "[%s]:%d",
-             mapped ? host + strlen("::ffff:") : host, ntohs(in6->sin6_port));
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+      snprintf(buf, size, "%s:%d", host + strlen("::ffff:"), port);
+    else
+      snprintf(buf, size, "[%s%s]:%d", host, zone, port);
   } else {
     snprintf(buf, size, "unix");
   }

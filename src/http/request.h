@@ -4,6 +4,9 @@
 
 #include "exchange.h"
 
+/* The method by llhttp's number. */
+int dusk__request_method(const dusk_request_t *req);
+
 /* The still encoded path, not NUL-terminated. */
 const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len);
 

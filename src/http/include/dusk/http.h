@@ -323,18 +323,19 @@ DUSK_EXTERN bool dusk_request_header_at(const dusk_request_t *req, size_t index,
 DUSK_EXTERN const char *dusk_request_trailer(const dusk_request_t *req,
                                              const char *name);
 
-/* Copies the value of the first parameter `name` of the query, with '+' and
- * %XX decoded, NUL-terminated, to `buf`. Returns its length, UV_ENOENT when
- * there is none, UV_EINVAL for a bad escape or a NUL byte, UV_ENOBUFS when it
- * doesn't fit. */
+/* Copies the value of the query's first parameter that is `name` once its '+'
+ * and %XX are decoded to `buf`, decoded, NUL-terminated. Returns its length,
+ * UV_ENOENT when there is none, UV_EINVAL for a bad escape or a NUL byte,
+ * UV_ENOBUFS when it doesn't fit. */
 DUSK_EXTERN int dusk_request_query_value(dusk_request_t *req, const char *name,
                                          char *buf, size_t size);
 
 /* Decodes %XX of a NUL-terminated `text`, as above. */
 DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf, size_t size);
 
-/* The peer's address, "127.0.0.1:40312" or "[::1]:40312", "unix" for a Unix
- * socket. Asked from the kernel the first time. */
+/* The peer's address, "127.0.0.1:40312", "[::1]:40312" or, with its zone,
+ * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Asked from the kernel the
+ * first time. */
 DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
 
 /* The request's context: made when first asked for, borrowed, ended at the

@@ -5,14 +5,24 @@
 
 #include <dusk/http.h>
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* llhttp's, by its numbers; it lets no others through. */
+#define NAME(number, name, text) [number] = #text,
+static const char *const methods[] = {HTTP_METHOD_MAP(NAME)};
+enum { METHODS = sizeof(methods) / sizeof(*methods), ANY = -1 };
+static_assert(METHODS <= 64, "a set of methods is 64 bits");
+
+/* Room for all of their names. */
+#define LISTED(number, name, text) ", " #text
+enum { ALLOW_BYTES = sizeof(HTTP_METHOD_MAP(LISTED)) };
+
 typedef struct route {
-  char *path;
+  char *path; /* decoded; a "%2F" is a NUL, which none has otherwise */
   size_t path_len;
-  char *method; /* NULL: any */
+  int method;
   bool subtree; /* the path ends in '/' */
   dusk_handler_cb handler;
   void *arg;
@@ -31,46 +41,78 @@ int dusk_mux_new(dusk_mux_t **ret_mux) {
   return 0;
 }
 
-static void free_route(route_t *route) {
-  free(route->path);
-  free(route->method);
-}
-
 void dusk_mux_free(dusk_mux_t *mux) {
   if (mux == NULL) return;
   for (size_t i = 0; i < mux->count; i++)
-    free_route(&mux->routes[i]);
+    free(mux->routes[i].path);
   free(mux->routes);
   free(mux);
 }
 
 /* -- Registering ----------------------------------------------------------- */
 
+static int find_method(const char *name, size_t len) {
+  for (int i = 0; i < METHODS; i++)
+    if (methods[i] && strlen(methods[i]) == len &&
+        memcmp(methods[i], name, len) == 0)
+      return i;
+  return ANY;
+}
+
+/* The next character of a path, decoded; 0 for an escaped '/', which separates
+ * nothing, and -1 for an escaped NUL or a broken escape. */
+static int next(const char **at) {
+  const char *text = *at;
+  *at += *text == '%' ? 3 : 1;
+  if (*text != '%') return (unsigned char)*text;
+  int c = dusk__unescape(text);
+  if (c == '/') return 0;
+  return c > 0 ? c : -1;
+}
+
+/* Not what no request's path has, nor what is kept for wildcards. */
+static bool is_pattern_char(char c) {
+  return (unsigned char)c > ' ' && c != 127 && !strchr("?#{}", c);
+}
+
+static int decode_path(const char *text, route_t *route) {
+  char *to = route->path = malloc(strlen(text) + 1);
+  if (to == NULL) return UV_ENOMEM;
+  while (*text) {
+    int c = is_pattern_char(*text) ? next(&text) : -1;
+    if (c < 0) {
+      free(route->path);
+      return UV_EINVAL;
+    }
+    *to++ = (char)c;
+  }
+  route->path_len = (size_t)(to - route->path);
+  route->subtree = to[-1] == '/';
+  return 0;
+}
+
 static int parse_pattern(const char *pattern, route_t *route) {
   size_t method = strcspn(pattern, " ");
   const char *path = pattern;
-  if (pattern[method] == ' ') path += method + 1;
-  if (path[0] != '/' || strchr(path, ' ') || path == pattern + 1)
-    return UV_EINVAL;
-  route->path = strdup(path);
-  route->method = path > pattern ? strndup(pattern, method) : NULL;
-  if (route->path == NULL || (path > pattern && route->method == NULL)) {
-    free_route(route);
-    return UV_ENOMEM;
+  route->method = ANY;
+  if (pattern[method] == ' ') {
+    path += method + 1;
+    route->method = find_method(pattern, method);
+    if (route->method == ANY) return UV_EINVAL;
   }
-  route->path_len = strlen(path);
-  route->subtree = path[route->path_len - 1] == '/';
-  return 0;
+  return *path == '/' ? decode_path(path, route) : UV_EINVAL;
+}
+
+static bool same_path(const route_t *a, const route_t *b) {
+  return a->path_len == b->path_len &&
+         memcmp(a->path, b->path, a->path_len) == 0;
 }
 
 /* Longest path first, then those with a method; 0 when they are the same. */
 static int compare(const route_t *a, const route_t *b) {
   if (a->path_len != b->path_len) return a->path_len > b->path_len ? -1 : 1;
-  int order = strcmp(a->path, b->path);
-  if (order) return order;
-  if (a->method == NULL || b->method == NULL)
-    return (a->method == NULL) - (b->method == NULL);
-  return strcmp(a->method, b->method);
+  int order = memcmp(a->path, b->path, a->path_len);
+  return order ? order : b->method - a->method;
 }
 
 static int insert(dusk_mux_t *mux, const route_t *route) {
@@ -95,32 +137,17 @@ int dusk_mux_handle(dusk_mux_t *mux, const char *pattern,
   int err = parse_pattern(pattern, &route);
   if (err < 0) return err;
   err = insert(mux, &route);
-  if (err < 0) free_route(&route);
+  if (err < 0) free(route.path);
   return err;
 }
 
 /* -- Matching -------------------------------------------------------------- */
 
-/* The next character of a path, decoded; an encoded '/' is no separator, so it
- * is none that a pattern has. */
-static int next(const char **at, const char *end) {
-  const char *text = *at;
-  if (*text == '%' && end - text > 2 && dusk__hex(text[1]) >= 0 &&
-      dusk__hex(text[2]) >= 0) {
-    *at += 3;
-    int c = dusk__hex(text[1]) * 16 + dusk__hex(text[2]);
-    return c == '/' ? -1 : c;
-  }
-  *at += 1;
-  return (unsigned char)*text;
-}
-
 static bool matches_encoded(const route_t *route, const char *path,
                             size_t len) {
   const char *end = path + len;
-  const char *pattern = route->path;
-  for (; *pattern; pattern++)
-    if (path == end || next(&path, end) != (unsigned char)*pattern)
+  for (size_t i = 0; i < route->path_len; i++)
+    if (path == end || next(&path) != (unsigned char)route->path[i])
       return false;
   return path == end || route->subtree;
 }
@@ -133,39 +160,57 @@ static bool path_matches(const route_t *route, const char *path, size_t len,
   return is_long_enough && memcmp(path, route->path, route->path_len) == 0;
 }
 
-static bool method_matches(const route_t *route, const char *method) {
-  return route->method == NULL || strcmp(route->method, method) == 0 ||
-         (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+static bool method_matches(const route_t *route, int method) {
+  return route->method == ANY || route->method == method ||
+         (method == HTTP_HEAD && route->method == HTTP_GET);
 }
 
 /* A HEAD request goes to GET's route only if the path has none for HEAD. */
-static const route_t *prefer_exact(const dusk_mux_t *mux, size_t i,
-                                   const char *method) {
+static const route_t *prefer_head(const dusk_mux_t *mux, size_t i) {
   const route_t *found = &mux->routes[i];
-  for (; i < mux->count && strcmp(mux->routes[i].path, found->path) == 0; i++)
-    if (mux->routes[i].method && strcmp(mux->routes[i].method, method) == 0)
-      return &mux->routes[i];
+  for (; i < mux->count && same_path(&mux->routes[i], found); i++)
+    if (mux->routes[i].method == HTTP_HEAD) return &mux->routes[i];
   return found;
 }
 
-static void add_allowed(char *allow, size_t size, const char *method) {
-  size_t len = strlen(allow);
-  snprintf(allow + len, size - len, "%s%s", len ? ", " : "", method);
+static uint64_t bit(int method) {
+  return UINT64_C(1) << method;
 }
 
-static void answer_405(dusk_response_t *res, const char *allow) {
+/* Of a set of methods the one whose name comes first. */
+static int first_of(uint64_t set) {
+  int first = ANY;
+  for (int i = 0; i < METHODS; i++)
+    if ((set & bit(i)) &&
+        (first == ANY || strcmp(methods[i], methods[first]) < 0))
+      first = i;
+  return first;
+}
+
+static void answer_405(dusk_response_t *res, uint64_t allowed) {
+  char allow[ALLOW_BYTES];
+  size_t len = 0;
+  if (allowed & bit(HTTP_GET)) allowed |= bit(HTTP_HEAD);
+  while (allowed) {
+    int method = first_of(allowed);
+    allowed &= ~bit(method);
+    size_t name_len = strlen(methods[method]);
+    memcpy(allow + len, methods[method], name_len);
+    memcpy(allow + len + name_len, ", ", 3);
+    len += name_len + 2;
+  }
+  allow[len - 2] = '\0';
   dusk_response_header(res, "Allow", allow);
   dusk_response_text(res, 405, "Method Not Allowed\n");
 }
 
 void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   const dusk_mux_t *mux = arg;
-  const char *method = dusk_request_method(req);
+  int method = dusk__request_method(req);
   size_t len;
   const char *path = dusk__request_path(req, &len);
   bool is_encoded = memchr(path, '%', len) != NULL;
-  char allow[256];
-  allow[0] = '\0';
+  uint64_t allowed = 0;
   if (len == 1 && *path == '*') { /* OPTIONS: of the server as a whole */
     dusk_response_end(res, NULL, 0);
     return;
@@ -174,17 +219,14 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
     const route_t *route = &mux->routes[i];
     if (!path_matches(route, path, len, is_encoded)) continue;
     if (method_matches(route, method)) {
-      if (*method == 'H') route = prefer_exact(mux, i, method);
+      if (method == HTTP_HEAD) route = prefer_head(mux, i);
       route->handler(res, req, route->arg);
       return;
     }
-    /* The routes of one path are sorted by method, as Allow is in Go. */
-    add_allowed(allow, sizeof(allow), route->method);
-    if (strcmp(route->method, "GET") == 0)
-      add_allowed(allow, sizeof(allow), "HEAD");
+    allowed |= bit(route->method);
   }
-  if (allow[0])
-    answer_405(res, allow);
+  if (allowed)
+    answer_405(res, allowed);
   else
     dusk_response_text(res, 404, "404 page not found\n");
 }

@@ -217,7 +217,8 @@ static void init_handles(dusk_server_t *server) {
 int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
                     dusk_server_t **ret_server) {
   if (root == NULL || config == NULL || config->handler == NULL ||
-      ret_server == NULL || dusk_context_loop(root) == NULL)
+      ret_server == NULL || dusk_context_loop(root) == NULL ||
+      (config->handler == dusk_mux_serve && config->handler_arg == NULL))
     return UV_EINVAL;
   dusk_server_t *server = calloc(1, sizeof(*server));
   if (server == NULL) return UV_ENOMEM;

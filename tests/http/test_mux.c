@@ -1,6 +1,8 @@
-/* Patterns and which of them a request goes to: SRV-324 to 326, 332 to 335. */
+/* Patterns and which of them a request goes to: SRV-324 to 326, 332 to 335,
+ * 349. */
 #include "loopback.h"
 
+#include <llhttp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,6 +91,63 @@ static void srv_332_methods(void **state) {
   close_mux(&f);
 }
 
+static void srv_334_allow_has_each_method_once(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  add(&f, "GET /");
+  add(&f, "GET /tree/");
+  add(&f, "POST /tree/");
+  add(&f, "HEAD /tree/leaf");
+  add(&f, "M-SEARCH /tree/leaf");
+  add(&f, "DELETE /tree/leaf");
+  expect(&f, "PUT /tree/leaf",
+         "\r\nAllow: DELETE, GET, HEAD, M-SEARCH, POST\r\n");
+  expect(&f, "PUT /x", "\r\nAllow: GET, HEAD\r\n");
+  close_mux(&f);
+}
+
+static void allow_has_room_for_every_method(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+#define ADD(number, name, text)                                                \
+  if (number != HTTP_GET) add(&f, #text " /");
+  HTTP_METHOD_MAP(ADD)
+  expect(&f, "GET /", "\r\nAllow: ACL, BIND, ");
+  expect(&f, "GET /", ", UNLOCK, UNSUBSCRIBE\r\n");
+  close_mux(&f);
+}
+
+static void srv_349_patterns_are_decoded(void **state) {
+  (void)state;
+  fixture_t f;
+  open_mux(&f);
+  add(&f, "/");
+  add(&f, "/%62");
+  add(&f, "/a%20b");
+  add(&f, "/a%2Fb/");
+  add(&f, "/a/b");
+  add(&f, "/end%2f");
+  add(&f, "/%7Bid%7D%3f");
+  add(&f, "/\xc3\xa9");
+  expect(&f, "GET /b", "\r\n\r\n/%62");
+  expect(&f, "GET /%62", "\r\n\r\n/%62");
+  expect(&f, "GET /a%20b", "\r\n\r\n/a%20b");
+  expect(&f, "GET /a%2fb/", "\r\n\r\n/a%2Fb/");
+  expect(&f, "GET /%61%2Fb/c", "\r\n\r\n/a%2Fb/");
+  expect(&f, "GET /a/b", "\r\n\r\n/a/b");
+  expect(&f, "GET /a/b/", "\r\n\r\n/");
+  expect(&f, "GET /a%00b/", "\r\n\r\n/"); /* not the same as %2F */
+  expect(&f, "GET /end%2F", "\r\n\r\n/end%2f");
+  expect(&f, "GET /end%2Fx", "\r\n\r\n/"); /* no subtree */
+  expect(&f, "GET /end/", "\r\n\r\n/");
+  expect(&f, "GET /%7bid%7d%3F?x", "\r\n\r\n/%7Bid%7D%3f");
+  expect(&f, "GET /%C3%A9", "\r\n\r\n/\xc3\xa9");
+  assert_int_equal(dusk_mux_handle(f.mux, "/b", answer_name, NULL), UV_EEXIST);
+  close_mux(&f);
+}
+
 static void srv_333_head_of_its_own_wins(void **state) {
   (void)state;
   fixture_t f;
@@ -104,7 +163,12 @@ static void bad_patterns_are_errors(void **state) {
   (void)state;
   dusk_mux_t *mux;
   assert_int_equal(dusk_mux_new(&mux), 0);
-  static const char *const bad[] = {"", "x", "GET", "GET x", " /", "GET  /"};
+  static const char *const bad[] = {
+      "",           "x",        "GET",       "GET x",   " /",    "GET  /",
+      "get /x",     "Get /x",   "FOO /x",    "GETS /x", "GE /x", "GET,POST /q",
+      "/a?b=1",     "/a#b",     "/{id}",     "/a}",     "/a b",  "GET /a\tb",
+      "GET\t/x",    "/a\x7f",   "/a%",       "/a%2",    "/%zz",  "/%2x",
+      "/nul%00end", "GET /{$}", "DESCRIBE /"};
   for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
     assert_int_equal(dusk_mux_handle(mux, bad[i], answer_name, NULL),
                      UV_EINVAL);
@@ -114,6 +178,20 @@ static void bad_patterns_are_errors(void **state) {
   assert_int_equal(dusk_mux_handle(mux, "GET /", answer_name, NULL), UV_EEXIST);
   dusk_mux_free(mux);
   dusk_mux_free(NULL);
+}
+
+static void a_server_needs_its_mux(void **state) {
+  (void)state;
+  uv_loop_t loop;
+  dusk_context_t *root;
+  dusk_server_t *server;
+  dusk_server_config_t config = {.handler = dusk_mux_serve};
+  assert_int_equal(uv_loop_init(&loop), 0);
+  assert_int_equal(dusk_context_attach(&loop, &root), 0);
+  assert_int_equal(dusk_server_new(root, &config, &server), UV_EINVAL);
+  assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&loop), 0);
 }
 
 static void srv_352_empty_mux_answers_404(void **state) {
@@ -128,7 +206,11 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(srv_324_exact_and_subtree),
       cmocka_unit_test(srv_332_methods),
+      cmocka_unit_test(srv_334_allow_has_each_method_once),
+      cmocka_unit_test(allow_has_room_for_every_method),
+      cmocka_unit_test(srv_349_patterns_are_decoded),
       cmocka_unit_test(srv_333_head_of_its_own_wins),
+      cmocka_unit_test(a_server_needs_its_mux),
       cmocka_unit_test(bad_patterns_are_errors),
       cmocka_unit_test(srv_352_empty_mux_answers_404),
   };

@@ -61,7 +61,8 @@ typedef void (*dusk_error_cb)(dusk_server_t *server, int err, const char *text,
 
 /* Zero is the default told here, DUSK_OFF is none. */
 typedef struct dusk_server_config {
-  /* Answers every request; a dusk_mux_t's is dusk_mux_serve. Required. */
+  /* Answers every request; a dusk_mux_t's is dusk_mux_serve, with the mux as
+   * its argument. Required. */
   dusk_handler_cb handler;
   void *handler_arg;
 
@@ -472,15 +473,19 @@ DUSK_EXTERN int dusk_mux_new(dusk_mux_t **ret_mux);
 DUSK_EXTERN void dusk_mux_free(dusk_mux_t *mux);
 
 /* Registers `handler` for a pattern, "[METHOD ]PATH": a path that ends in '/'
- * matches all below it, another one itself only; '%XX' of requests is decoded
- * for matching, but '%2F' is no '/'. The longest path wins, then one with a
- * method. GET matches HEAD too. Errors: UV_EINVAL for a pattern that can't be
- * read or a NULL handler, UV_EEXIST, UV_ENOMEM. */
+ * matches all below it, another one itself only. '%XX' of patterns and requests
+ * is decoded for matching, but '%2F' is no '/'. The longest path wins, then one
+ * with a method. GET matches HEAD too. Errors: UV_EINVAL for a NULL handler and
+ * a pattern that can't be read or would never match: a method that llhttp
+ * doesn't know (it knows none in lower case, and refuses them with 501), a
+ * query, white space, a broken escape or one of NUL; and for braces, which are
+ * kept for wildcards ('%7B' is one as such). UV_EEXIST, UV_ENOMEM. */
 DUSK_EXTERN int dusk_mux_handle(dusk_mux_t *mux, const char *pattern,
                                 dusk_handler_cb handler, void *arg);
 
-/* The handler to give to the server, with the mux as its argument. Answers 404,
- * or 405 with Allow when only the method doesn't match. */
+/* The handler to give to the server, with the mux as its argument (NULL is an
+ * error of dusk_server_new). Answers 404, or 405 with Allow when only the
+ * method doesn't match. */
 DUSK_EXTERN void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req,
                                 void *mux);
 

@@ -12,9 +12,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,6 +28,7 @@ enum {
   PASSING_ERRORS = 16, /* one after another are none */
   FIRST_RETRY_MS = 5,  /* doubled up to the last, as in Go */
   LAST_RETRY_MS = 1000,
+  LOCK_PATIENCE_MS = 1000, /* others hold it for microseconds */
 };
 
 /* -- Accepting ------------------------------------------------------------- */
@@ -174,8 +177,7 @@ static int set_option(int fd, int level, int name, int value) {
 /* On the listening socket: Linux hands them on to the accepted ones, so that
  * none is set a connection. The values are Go's. */
 static int set_tcp_options(int fd) {
-  int err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (err == 0) err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 #ifdef TCP_KEEPIDLE
   if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
@@ -203,12 +205,20 @@ static int listen_at(int fd, const struct sockaddr *addr, socklen_t len) {
   return 0;
 }
 
-static int open_tcp_at(const struct addrinfo *info, bool any, int *ret_fd) {
+/* As in Go: [::] stands for all addresses, of both families. */
+static bool takes_ipv4(const struct addrinfo *info) {
+  const struct sockaddr_in6 *in6 = (const void *)info->ai_addr;
+  return IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr) ||
+         IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+}
+
+static int open_tcp_at(const struct addrinfo *info, int *ret_fd) {
   int fd;
   int err = new_socket(info->ai_family, &fd);
   if (err < 0) return err;
   if (info->ai_family == AF_INET6)
-    err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !any);
+    err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !takes_ipv4(info));
+  if (err == 0) err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (err == 0) err = set_tcp_options(fd);
   if (err == 0) err = listen_at(fd, info->ai_addr, info->ai_addrlen);
   if (err < 0)
@@ -264,45 +274,71 @@ static int open_tcp(dusk__listener_t *listener, const char *address) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                            .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
   struct addrinfo *infos;
-  /* Without a host: the IPv6 socket takes IPv4, too, where there is IPv6. */
   int code = getaddrinfo(any ? "::" : host, port, &hints, &infos);
   if (code) return resolve_error(code);
   const struct addrinfo *info = infos;
   /* As Go does: of a name's addresses the first IPv4 one. */
   while (info->ai_family != AF_INET && info->ai_next)
     info = info->ai_next;
-  err = open_tcp_at(info, any, &listener->fd);
+  err = open_tcp_at(info, &listener->fd);
   freeaddrinfo(infos);
+  /* Where there is no IPv6. */
   if (!any || (err != UV_EAFNOSUPPORT && err != UV_EADDRNOTAVAIL)) return err;
   code = getaddrinfo("0.0.0.0", port, &hints, &infos);
   if (code) return resolve_error(code);
-  err = open_tcp_at(infos, any, &listener->fd);
+  err = open_tcp_at(infos, &listener->fd);
   freeaddrinfo(infos);
   return err;
 }
 
+/* Holds the folder of a socket file, so that of several processes which find
+ * one left over a single one replaces it, and none takes for left over what
+ * another has bound and does not listen on yet. The lock is the folder's own:
+ * it leaves nothing behind, whatever becomes of us. -1 when there is none to be
+ * had in time: others may hold it, too, and a folder may be one we can't read.
+ */
+static int lock_folder(const char *path, int patience_ms) {
+  char folder[sizeof(((struct sockaddr_un *)0)->sun_path) + 2];
+  const char *slash = strrchr(path, '/');
+  snprintf(folder, sizeof(folder), "%.*s.", slash ? (int)(slash - path) + 1 : 0,
+           path);
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  int err;
+  while ((err = flock(fd, LOCK_EX | LOCK_NB)) && errno == EWOULDBLOCK &&
+         patience_ms-- > 0)
+    poll(NULL, 0, 1);
+  if (err == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+static bool is_socket_file(const char *path, struct stat *file) {
+  return lstat(path, file) == 0 && S_ISSOCK(file->st_mode);
+}
+
 /* A socket file that nobody listens on is left over from a process that did not
- * end well. */
+ * end well. Nothing else is ours to remove, nor what a link leads to. */
 static void remove_stale(const struct sockaddr_un *addr) {
+  struct stat file;
   int fd;
-  if (new_socket(AF_UNIX, &fd) < 0) return;
+  if (!is_socket_file(addr->sun_path, &file) || new_socket(AF_UNIX, &fd) < 0)
+    return;
   if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) &&
       errno == ECONNREFUSED)
     unlink(addr->sun_path);
   close(fd);
 }
 
-static int open_unix(dusk__listener_t *listener, const char *path) {
-  struct sockaddr_un addr = {.sun_family = AF_UNIX};
-  if (*path == '\0' || strlen(path) >= sizeof(addr.sun_path)) return UV_EINVAL;
-  memcpy(addr.sun_path, path, strlen(path) + 1);
-  remove_stale(&addr);
+static int bind_unix(dusk__listener_t *listener,
+                     const struct sockaddr_un *addr) {
   int fd;
   int err = new_socket(AF_UNIX, &fd);
   if (err < 0) return err;
-  err = listen_at(fd, (const struct sockaddr *)&addr, sizeof(addr));
+  err = listen_at(fd, (const struct sockaddr *)addr, sizeof(*addr));
   struct stat file;
-  if (err == 0 && stat(path, &file)) err = uv_translate_sys_error(errno);
+  if (err == 0 && lstat(addr->sun_path, &file))
+    err = uv_translate_sys_error(errno);
   if (err < 0) {
     close(fd);
     return err;
@@ -314,11 +350,23 @@ static int open_unix(dusk__listener_t *listener, const char *path) {
   return 0;
 }
 
-static dusk__listener_kind_t kind_of(int fd) {
+static int open_unix(dusk__listener_t *listener, const char *path) {
+  struct sockaddr_un addr = {.sun_family = AF_UNIX};
+  if (*path == '\0' || strlen(path) >= sizeof(addr.sun_path)) return UV_EINVAL;
+  memcpy(addr.sun_path, path, strlen(path) + 1);
+  int lock = lock_folder(path, LOCK_PATIENCE_MS);
+  if (lock >= 0) remove_stale(&addr);
+  int err = bind_unix(listener, &addr);
+  if (lock >= 0) close(lock);
+  return err;
+}
+
+static int family_of(int fd) {
   struct sockaddr_storage addr;
   socklen_t len = sizeof(addr);
-  if (getsockname(fd, (struct sockaddr *)&addr, &len)) return DUSK__TCP;
-  return addr.ss_family == AF_UNIX ? DUSK__UNIX : DUSK__TCP;
+  if (getsockname(fd, (struct sockaddr *)&addr, &len))
+    return uv_translate_sys_error(errno);
+  return addr.ss_family;
 }
 
 /* "N", which is left in the end, or "N:seal", which has no other owner. */
@@ -336,8 +384,13 @@ static int take_over(dusk__listener_t *listener, const char *number) {
   if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) ||
       fcntl((int)fd, F_SETFL, O_NONBLOCK))
     return uv_translate_sys_error(errno);
+  int family = family_of((int)fd);
+  bool is_tcp = family == AF_INET || family == AF_INET6;
+  int err = is_tcp ? set_tcp_options((int)fd) : family < 0 ? family : 0;
+  if (err < 0) return err;
   listener->fd = (int)fd;
-  listener->kind = *end ? kind_of((int)fd) : DUSK__HANDED_OVER;
+  listener->kind = DUSK__HANDED_OVER;
+  if (*end) listener->kind = is_tcp ? DUSK__TCP : DUSK__UNIX;
   return 0;
 }
 
@@ -400,13 +453,17 @@ int dusk__listener_open(dusk_server_t *server, const char *address,
 
 /* -- Ending ---------------------------------------------------------------- */
 
+/* Another process may have put its own in its place, or be about to: a file
+ * that is left is replaced by the next one, so nobody is waited for. */
 static void remove_file(const dusk__listener_t *listener) {
   const char *path = listener->address + strlen("unix:");
   struct stat file;
-  /* Another process may have put its own in its place. */
-  if (stat(path, &file) == 0 && file.st_dev == listener->device &&
+  int lock = lock_folder(path, 0);
+  if (lock < 0) return;
+  if (is_socket_file(path, &file) && file.st_dev == listener->device &&
       file.st_ino == listener->inode)
     unlink(path);
+  close(lock);
 }
 
 static void on_closed(uv_handle_t *handle) {

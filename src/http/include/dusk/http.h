@@ -127,19 +127,23 @@ DUSK_EXTERN void dusk_server_unref(dusk_server_t *server);
 typedef void (*dusk_serve_cb)(dusk_server_t *server, int err, void *arg);
 
 /* Listens on `address` and serves it. May be called for several addresses.
- *   HOST:PORT  :PORT  [V6]:PORT  PORT 0: one that is free
- *   unix:PATH  a socket file; one that nobody listens on is replaced
+ *   HOST:PORT  :PORT  [V6]:PORT  PORT 0: one that is free; a link-local V6
+ *              has its zone with it: fe80::1%eth0
+ *   unix:PATH  a socket file; one that nobody listens on is replaced, nothing
+ *              else is (UV_EADDRINUSE)
  *   fd:N       a listening socket that was handed over; taken. In a shutdown
  *              it is closed and what is in its queue left to its other owner,
  *              a service manager or the next process
  *   fd:N:seal  the same for a socket without another owner: who is in its
  *              queue would be reset, so it is sealed as our own are
- * An address without host accepts IPv4 and IPv6. Once it has returned 0,
- * clients can connect, and `cb` (or NULL) runs once when serving has ended.
- * Errors, at once and without callback: UV_EINVAL for an address that can't be
- * read, DUSK_ESERVERCLOSED after shutdown or close (nothing is opened), what
- * getaddrinfo (numeric or local names only), bind and listen give.
- * Go: Server.ListenAndServe. */
+ * An address without host accepts IPv4 and IPv6, and so does [::], under whose
+ * name both are told (there is none for IPv6 alone); 0.0.0.0 is IPv4 only,
+ * other than in Go. Where there is no IPv6, one without host is 0.0.0.0. Once
+ * it has returned 0, clients can connect, and `cb` (or NULL) runs once when
+ * serving has ended. Errors, at once and without callback: UV_EINVAL for an
+ * address that can't be read, DUSK_ESERVERCLOSED after shutdown or close
+ * (nothing is opened), what getaddrinfo (numeric or local names only), bind and
+ * listen give. Go: Server.ListenAndServe. */
 DUSK_EXTERN int dusk_server_serve(dusk_server_t *server, const char *address,
                                   dusk_serve_cb cb, void *arg);
 

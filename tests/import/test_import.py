@@ -250,11 +250,12 @@ def test_pc_file_is_valid(prefix, part):
 @pytest.mark.parametrize("kind", ["shared", "static"])
 @pytest.mark.parametrize("compiler", [
     ["cc", "-std=gnu11"],
+    ["cc", "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror"],
     ["c++", "-std=gnu++17", "-xc++"],
     # What another compiler, or one that doesn't optimise at link time, takes.
     ["cc", "-fno-lto"],
     ["clang"],
-], ids=["c11", "c++17", "no-lto", "clang"])
+], ids=["gnu11", "c11", "c++17", "no-lto", "clang"])
 def test_pkg_config(prefix, static_prefix, tmp_path, part, kind, compiler):
     if not shutil.which(compiler[0]):
         pytest.skip(f"no {compiler[0]}")
@@ -266,6 +267,19 @@ def test_pkg_config(prefix, static_prefix, tmp_path, part, kind, compiler):
         "-o", program)
     env = beside(prefix / "lib") if kind == "shared" else None
     assert run(program, env=env) == TELLS[part]
+
+
+@pytest.mark.parametrize("define", [
+    "_DEFAULT_SOURCE", "_GNU_SOURCE", "_POSIX_C_SOURCE 200809L"])
+@pytest.mark.parametrize("part", PARTS)
+def test_strict_c_needs_a_definition_before_the_first_header(
+        prefix, tmp_path, part, define):
+    source = tmp_path / "uses.c"
+    source.write_text(
+        f"#define {define}\n"
+        + (CONSUMER / f"uses_{part}.c").read_text("utf-8"), "utf-8")
+    run("cc", "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror",
+        "-fsyntax-only", f"-I{prefix}/include", source)
 
 
 # -- Sources ------------------------------------------------------------------

@@ -23,6 +23,11 @@
  * threads were using them, they may have held locks: then the child may only
  * exec or exit.
  *
+ * Strict C: uv.h needs POSIX's types, which glibc hides with -std=c11. The
+ * CMake targets and pkg-config's flags define _DEFAULT_SOURCE for that; without
+ * them, define it (or _POSIX_C_SOURCE as 200809L) before the first header.
+ * -std=gnu11, which compilers take by themselves, needs nothing.
+ *
  * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched. */
 #ifndef DUSK_CONTEXT_H
 #define DUSK_CONTEXT_H

@@ -9,6 +9,8 @@
  * default disposition, since libuv writes without MSG_NOSIGNAL and a client
  * that hangs up must cost a UV_EPIPE, not the process.
  *
+ * Strict C: see dusk/context.h.
+ *
  * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched.
  * Strings given to the library are borrowed until the call returns, unless a
  * function says otherwise; strings it gives live as long as their object. */

@@ -31,6 +31,27 @@ enum {
   LOCK_PATIENCE_MS = 1000, /* others hold it for microseconds */
 };
 
+/* -- Options ------------------------------------------------------------- */
+
+static int set_option(int fd, int level, int name, int value) {
+  if (setsockopt(fd, level, name, &value, sizeof(value)))
+    return uv_translate_sys_error(errno);
+  return 0;
+}
+
+/* On the listening socket: Linux hands them on to the accepted ones, so that
+ * none is set a connection. The values are Go's. */
+static int set_tcp_options(int fd) {
+  int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (err == 0) err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+#ifdef TCP_KEEPIDLE
+  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
+  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
+  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 9);
+#endif
+  return err;
+}
+
 /* -- Accepting ------------------------------------------------------------- */
 
 static void on_readable(uv_poll_t *poll, int status, int events);
@@ -110,9 +131,12 @@ int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
       passing = 0;
       listener->retry_ms = 0;
       ++*ret_accepted;
+      /* It is served without them, too. */
+      if (listener->queued_before) set_tcp_options(fd);
       /* On failure that one is closed, and the next one may do. */
       dusk__conn_accept(server, fd);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      listener->queued_before = false;
       return 0;
     } else if (!is_passing(errno) || ++passing == PASSING_ERRORS) {
       return uv_translate_sys_error(errno);
@@ -167,25 +191,6 @@ void dusk__listeners_resume(dusk_server_t *server) {
 }
 
 /* -- Opening --------------------------------------------------------------- */
-
-static int set_option(int fd, int level, int name, int value) {
-  if (setsockopt(fd, level, name, &value, sizeof(value)))
-    return uv_translate_sys_error(errno);
-  return 0;
-}
-
-/* On the listening socket: Linux hands them on to the accepted ones, so that
- * none is set a connection. The values are Go's. */
-static int set_tcp_options(int fd) {
-  int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (err == 0) err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-#ifdef TCP_KEEPIDLE
-  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
-  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
-  if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 9);
-#endif
-  return err;
-}
 
 static int new_socket(int family, int *ret_fd) {
   int fd = socket(family, SOCK_STREAM, 0);
@@ -389,6 +394,7 @@ static int take_over(dusk__listener_t *listener, const char *number) {
   int err = is_tcp ? set_tcp_options((int)fd) : family < 0 ? family : 0;
   if (err < 0) return err;
   listener->fd = (int)fd;
+  listener->queued_before = is_tcp;
   listener->kind = DUSK__HANDED_OVER;
   if (*end) listener->kind = is_tcp ? DUSK__TCP : DUSK__UNIX;
   return 0;

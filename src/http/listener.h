@@ -21,7 +21,8 @@ typedef struct dusk__listener {
   uint64_t retry_ms;
   int fd; /* -1: closed */
   dusk__listener_kind_t kind;
-  dev_t device; /* of a Unix socket's file, to remove no other */
+  bool queued_before; /* connections may wait that haven't its options */
+  dev_t device;       /* of a Unix socket's file, to remove no other */
   ino_t inode;
   dusk_serve_cb cb;
   void *arg;

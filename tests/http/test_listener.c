@@ -125,36 +125,55 @@ static void keep_fd(dusk_response_t *res, dusk_request_t *req, void *arg) {
   free(early);
 }
 
-/* SRV-011: Linux gives them to those that come from then on. */
+static void expect_options(int fd) {
+  assert_int_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+  assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+#ifdef TCP_KEEPIDLE
+  assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 15);
+  assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+  assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 9);
+#endif
+}
+
+static int connect_v4(int port) {
+  struct sockaddr_in addr;
+  assert_int_equal(uv_ip4_addr("127.0.0.1", port, &addr), 0);
+  int client = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), 0);
+  loopback_send(client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  return client;
+}
+
+/* Also those that waited before, as the one does for whose sake a service
+ * manager starts us. */
 static void srv_011_handed_over_sockets_are_as_others(void **state) {
   (void)state;
   struct sockaddr_in addr;
+  socklen_t len = sizeof(addr);
   assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &addr), 0);
   int fd = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
   assert_int_equal(listen(fd, 10), 0);
+  assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
   loopback_t lb;
   uv_os_sock_t peer = -1;
   dusk_server_config_t hijacking = {.handler = keep_fd, .handler_arg = &peer};
   loopback_open(&lb, &hijacking);
-  char text[32];
-  snprintf(text, sizeof(text), "fd:%d", fd);
-  assert_int_equal(dusk_server_serve(lb.server, text, NULL, NULL), 0);
-  assert_int_equal(uv_ip4_addr("127.0.0.1", port_of(&lb), &addr), 0);
-  int client = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), 0);
-  loopback_send(client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-  while (peer < 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
-  assert_int_equal(option(peer, IPPROTO_TCP, TCP_NODELAY), 1);
-  assert_int_equal(option(peer, SOL_SOCKET, SO_KEEPALIVE), 1);
-#ifdef TCP_KEEPIDLE
-  assert_int_equal(option(peer, IPPROTO_TCP, TCP_KEEPIDLE), 15);
-  assert_int_equal(option(peer, IPPROTO_TCP, TCP_KEEPINTVL), 15);
-  assert_int_equal(option(peer, IPPROTO_TCP, TCP_KEEPCNT), 9);
-#endif
-  close(peer);
-  close(client);
+  int clients[2];
+  for (int i = 0; i < 2; i++) {
+    clients[i] = connect_v4(ntohs(addr.sin_port));
+    char text[32];
+    snprintf(text, sizeof(text), "fd:%d", fd);
+    if (i == 0)
+      assert_int_equal(dusk_server_serve(lb.server, text, NULL, NULL), 0);
+    peer = -1;
+    while (peer < 0)
+      uv_run(&lb.loop, UV_RUN_ONCE);
+    expect_options(peer);
+    close(peer);
+  }
+  close(clients[0]);
+  close(clients[1]);
   loopback_close(&lb, 5000);
 }
 

@@ -89,30 +89,42 @@ static int host_length(const char *peer) {
   return (int)(port != NULL ? (size_t)(port - peer) : strlen(peer));
 }
 
+/* "" for one that is not known. */
+static const char *version_text(const dusk_request_t *req) {
+  int minor = dusk_request_version_minor(req);
+  return minor == 1 ? "HTTP/1.1" : minor == 0 ? "HTTP/1.0" : "";
+}
+
+/* Why a response is not whole, or NULL. */
+static const char *why_text(const dusk_request_end_t *end) {
+  if (end->err == 0) return NULL;
+  return end->cause == &dusk_response_ended ? dusk_strerror(end->err)
+                                            : end->cause->text;
+}
+
 static int write_text(char *line, const char *peer, dusk_request_t *req,
                       const char *target, const dusk_request_end_t *end) {
-  const char *why = end->err != 0 ? dusk_strerror(end->err) : NULL;
+  const char *why = why_text(end);
   return snprintf(
       line, LINE_SIZE,
-      "%.*s - - [%s] \"%s %s HTTP/1.%d\" %d %" PRIu64 " %" PRIu64 "ms%s%s%s\n",
+      "%.*s - - [%s] \"%s %s %s\" %d %" PRIu64 " %" PRIu64 "ms%s%s%s\n",
       host_length(peer), peer, common_time(), dusk_request_method(req), target,
-      dusk_request_version_minor(req), end->status, end->body_bytes,
-      end->duration_ms, why ? " \"" : "", why ? why : "", why ? "\"" : "");
+      version_text(req), end->status, end->body_bytes, end->duration_ms,
+      why ? " \"" : "", why ? why : "", why ? "\"" : "");
 }
 
 static int write_json(char *line, const char *peer, dusk_request_t *req,
                       const char *target, const dusk_request_end_t *end) {
   char time[DUSKD_TIME_SIZE];
-  const char *why = end->err != 0 ? dusk_strerror(end->err) : NULL;
-  return snprintf(line, LINE_SIZE,
-                  "{\"time\":\"%s\",\"peer\":\"%s\",\"method\":\"%s\","
-                  "\"target\":\"%s\",\"version\":\"HTTP/1.%d\",\"status\":%d,"
-                  "\"body_bytes\":%" PRIu64 ",\"duration_ms\":%" PRIu64
-                  "%s%s%s}\n",
-                  duskd__log_time(time), peer, dusk_request_method(req), target,
-                  dusk_request_version_minor(req), end->status, end->body_bytes,
-                  end->duration_ms, why ? ",\"error\":\"" : "", why ? why : "",
-                  why ? "\"" : "");
+  const char *why = why_text(end);
+  return snprintf(
+      line, LINE_SIZE,
+      "{\"time\":\"%s\",\"peer\":\"%s\",\"method\":\"%s\","
+      "\"target\":\"%s\",\"version\":\"%s\",\"status\":%d,"
+      "\"body_bytes\":%" PRIu64 ",\"duration_ms\":%" PRIu64 "%s%s%s}\n",
+      duskd__log_time(time), peer, dusk_request_method(req), target,
+      version_text(req), end->status, end->body_bytes, end->duration_ms,
+      why ? ",\"error\":\"" : "", why ? why : "", why ? "\"" : "");
 }
 
 /* Once a connection was cut the kernel can't tell its peer any more. */

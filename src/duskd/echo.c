@@ -9,12 +9,13 @@
 
 static int copy_header(dusk_response_t *res, dusk_request_t *req) {
   const char *type = dusk_request_header(req, "Content-Type");
-  int err = type != NULL ? dusk_response_header(res, "Content-Type", type) : 0;
+  int err =
+      type != NULL ? dusk_response_set_header(res, "Content-Type", type) : 0;
   uint64_t length = dusk_request_content_length(req);
   if (err != 0 || length == DUSK_OFF) return err;
   char text[24];
   snprintf(text, sizeof text, "%" PRIu64, length);
-  return dusk_response_header(res, "Content-Length", text);
+  return dusk_response_set_header(res, "Content-Length", text);
 }
 
 /* Not before it is clear that there is a body: else the answer is another. */
@@ -59,7 +60,7 @@ static void echo_failed(dusk_request_t *req, dusk_response_t *res, int err) {
     dusk_response_abort(res);
     return;
   }
-  dusk_response_header(res, "Content-Type", "text/plain; charset=utf-8");
+  dusk_response_set_header(res, "Content-Type", "text/plain; charset=utf-8");
   dusk_response_end(res, why, strlen(why));
 }
 

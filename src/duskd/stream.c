@@ -156,7 +156,8 @@ void duskd__stream(dusk_response_t *res, dusk_request_t *req, void *arg) {
                        "at most 1h\n");
     return;
   }
-  if (dusk_response_header(res, "Content-Type", "text/plain; charset=utf-8"))
+  if (dusk_response_set_header(res, "Content-Type",
+                               "text/plain; charset=utf-8"))
     dusk_response_abort(res);
   else if (strcmp(dusk_request_method(req), "HEAD") == 0)
     dusk_response_end(res, NULL, 0);

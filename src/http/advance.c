@@ -8,10 +8,12 @@
 #include "chars.h"
 #include "output.h"
 #include "parser.h"
+#include "request.h"
 #include "response.h"
 #include "server.h"
 
 void dusk__advance_refuse(dusk__conn_t *conn, int status) {
+  assert(conn->phase == DUSK__ACTIVE && conn->ex->begun);
   conn->ex->res.ended = conn->ex->stage != DUSK__STAGE_HANDLING;
   dusk__response_refuse(conn->ex, status);
 }
@@ -35,12 +37,13 @@ static bool begin_message(dusk__conn_t *conn) {
 }
 
 static void on_request_timeout(dusk_waiter_t *waiter) {
-  dusk_request_t *req = DUSK__OWNER(waiter, dusk_request_t, timeout);
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
+  dusk__request_t *req = DUSK__OWNER(waiter, dusk__request_t, timeout);
+  dusk__exchange_t *ex = dusk__ex_owning(req);
   req->timed = false;
   if (ex->conn == NULL || ex->res.ended ||
       dusk_context_err(req->ctx) != UV_ETIMEDOUT)
     return;
+  dusk__ex_timed_out(ex);
   if (ex->res.header_sent) { /* too late for a reply */
     dusk__conn_close(ex->conn, DUSK__CUT);
     return;
@@ -51,7 +54,7 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
 
 static bool begin_timeout(dusk__exchange_t *ex) {
   if (ex->server->config.request_timeout_ms == DUSK_OFF) return true;
-  dusk_context_t *ctx = dusk_request_context(&ex->req);
+  dusk_context_t *ctx = dusk__request_context(ex);
   if (ctx == NULL) return false;
   dusk_context_after(ctx, &ex->req.timeout, ex->server->root,
                      on_request_timeout);
@@ -70,16 +73,18 @@ static void dispatch(dusk__conn_t *conn) {
     dusk__advance_refuse(conn, 503);
     return;
   }
+  assert(ex->stage == DUSK__STAGE_READY);
   ex->stage = DUSK__STAGE_HANDLING;
-  ex->in_handler = true;
-  config->handler(&ex->res, &ex->req, config->handler_arg);
-  ex->in_handler = false;
-  if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
+  dusk__ex_enter(ex);
+  config->handler(dusk__ex_response(ex), dusk__ex_request(ex),
+                  config->handler_arg);
+  dusk__ex_leave(ex);
 }
 
 /* A header that may now be complete. False when more must be read first. */
 static bool step_header(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
+  assert(ex->begun && ex->callbacks == 0);
   if (ex->parsed == ex->filled && !conn->peer_ended) return false;
   dusk__parser_run(ex);
   int refusal = ex->refusal;
@@ -109,19 +114,16 @@ static void answer_failure(dusk__conn_t *conn, dusk__exchange_t *ex) {
  * something must be waited for. */
 static bool step_finish(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
+  assert(ex->begun && ex->callbacks == 0 && !ex->parsing);
   bool keep = !ex->res.close && ex->req.failure == 0;
   if (keep && !ex->req.complete) return false; /* the rest is being dropped */
   if (!keep && dusk__output_flush(conn) < 0) return false;
   if (conn->queued_writes > 0) return false;
   if (keep) {
     dusk__ex_count_end(ex, DUSK__ANSWERED);
-    ex->in_handler = true; /* on_request_end may cut the connection */
+    dusk__ex_enter(ex); /* on_request_end may cut the connection */
     dusk__ex_finish(ex);
-    ex->in_handler = false;
-    if (ex->conn == NULL) {
-      dusk__ex_release(ex);
-      return false;
-    }
+    if (!dusk__ex_leave(ex)) return false;
     /* llhttp takes a trailer's fields for the connection's. */
     if (ex->req.in_trailer) dusk__parser_start(ex);
     dusk__ex_next_message(ex);
@@ -129,7 +131,7 @@ static bool step_finish(dusk__conn_t *conn) {
     return true;
   }
   if (ex->res.aborted && ex->res.framing == DUSK__FRAMED_BY_CLOSE)
-    dusk__conn_reset(conn);
+    dusk__conn_reset(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
   else if (ex->res.aborted)
     dusk__conn_part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
   else
@@ -140,6 +142,7 @@ static bool step_finish(dusk__conn_t *conn) {
 bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   dusk__exchange_t *ex = conn->ex;
   if (ex == NULL) return false;
+  assert(conn->running && ex->conn == conn && !ex->finished);
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
     if (conn->queued_writes > 0 || !begin_message(conn)) return false;
     if (may_begin) return step_header(conn);

@@ -7,6 +7,7 @@
 #include "output.h"
 #include "server.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,13 +21,17 @@ bool dusk__body_wants_bytes(const dusk__exchange_t *ex) {
 }
 
 bool dusk__body_tell_end(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   if (!req->complete && req->failure == 0) return false;
   if (req->body == DUSK__BODY_DROPPED) req->body = DUSK__BODY_ENDED;
   /* An unasked or paused body's failure waits until somebody asks. */
   if (req->body != DUSK__BODY_FLOWING) return false;
+  assert(req->body_cb && !ex->parsing);
   req->body = DUSK__BODY_ENDED;
-  req->body_cb(req, req->failure ? req->failure : UV_EOF, NULL, req->body_arg);
+  dusk__ex_enter(ex);
+  req->body_cb(dusk__ex_request(ex), req->failure ? req->failure : UV_EOF, NULL,
+               req->body_arg);
+  dusk__ex_leave(ex);
   return true;
 }
 
@@ -39,7 +44,7 @@ void dusk__body_drop(dusk__exchange_t *ex) {
 }
 
 bool dusk__body_leaves_too_much(const dusk__exchange_t *ex) {
-  const dusk_request_t *req = &ex->req;
+  const dusk__request_t *req = &ex->req;
   if (req->failure) return true;
   if (req->body != DUSK__BODY_UNASKED && req->body != DUSK__BODY_DROPPED)
     return false;
@@ -74,11 +79,12 @@ static void send_continue(dusk__exchange_t *ex) {
     dusk__output_flush(ex->conn);
 }
 
-int dusk_request_body(dusk_request_t *req, dusk_body_cb cb, void *arg) {
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
-  if (cb == NULL) return UV_EINVAL;
-  if (req->body_cb) return UV_EALREADY;
+/* Starts delivering; the callback is told if the connection goes on the way. */
+static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
+  dusk__request_t *req = &ex->req;
+  if (req->body_cb) return DUSK_EBODYTAKEN;
   if (ex->conn == NULL || ex->res.ended) return UV_ECANCELED;
+  assert(ex->stage == DUSK__STAGE_HANDLING);
   req->body_cb = cb;
   req->body_arg = arg;
   req->body = DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
@@ -87,28 +93,38 @@ int dusk_request_body(dusk_request_t *req, dusk_body_cb cb, void *arg) {
   return 0; /* if the write has cut it, the callback is told next turn */
 }
 
-void dusk_request_pause(dusk_request_t *req) {
-  if (req->body == DUSK__BODY_FLOWING) req->body = DUSK__BODY_PAUSED;
+int dusk_request_body(dusk_request_t *handle, dusk_body_cb cb, void *arg) {
+  if (cb == NULL) return UV_EINVAL;
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ask(ex, cb, arg) : UV_ECANCELED;
 }
 
-void dusk_request_resume(dusk_request_t *req) {
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
-  if (req->body != DUSK__BODY_PAUSED) return;
-  req->body = DUSK__BODY_FLOWING;
+void dusk_request_pause(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex && ex->req.body == DUSK__BODY_FLOWING)
+    ex->req.body = DUSK__BODY_PAUSED;
+}
+
+void dusk_request_resume(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || ex->req.body != DUSK__BODY_PAUSED) return;
+  ex->req.body = DUSK__BODY_FLOWING;
   if (ex->conn && !ex->conn->running) dusk__server_defer(ex->server, ex);
 }
 
-static void finish_collecting(dusk_request_t *req, int status) {
+static void finish_collecting(dusk__exchange_t *ex, int status) {
+  dusk__request_t *req = &ex->req;
   dusk_collect_cb cb = req->collect_cb;
+  bool has_text = status == 0 && req->collected;
   req->collect_cb = NULL;
-  if (status == 0 && req->collected) req->collected[req->collected_len] = '\0';
+  if (has_text) req->collected[req->collected_len] = '\0';
   if (cb)
-    cb(req, status, status == 0 && req->collected ? req->collected : "",
-       status == 0 ? req->collected_len : 0, req->collect_arg);
+    cb(dusk__ex_request(ex), status, has_text ? req->collected : "",
+       has_text ? req->collected_len : 0, req->collect_arg);
 }
 
 /* Room for `more` bytes and a NUL. */
-static int grow_collected(dusk_request_t *req, size_t more) {
+static int grow_collected(dusk__request_t *req, size_t more) {
   size_t need = req->collected_len + more + 1;
   if (need <= req->collected_capacity) return 0;
   size_t capacity = req->collected_capacity * 2;
@@ -122,35 +138,38 @@ static int grow_collected(dusk_request_t *req, size_t more) {
   return 0;
 }
 
-static void on_collect(dusk_request_t *req, ssize_t nread, const char *data,
-                       void *arg) {
-  (void)arg;
-  if (nread == UV_EOF) {
-    finish_collecting(req, 0);
-  } else if (nread < 0) {
-    finish_collecting(req, (int)nread);
-  } else {
-    size_t len = (size_t)nread;
-    int err =
-        len > req->collect_max - req->collected_len ? DUSK_EBODYTOOLARGE : 0;
-    if (err == 0) err = grow_collected(req, len);
-    if (err == 0) {
-      memcpy(req->collected + req->collected_len, data, len);
-      req->collected_len += len;
-    } else {
-      dusk__body_fail(dusk__ex_of_request(req), err);
-    }
-  }
+static int collect(dusk__request_t *req, const char *data, size_t len) {
+  if (len > req->collect_max - req->collected_len) return DUSK_EBODYTOOLARGE;
+  int err = grow_collected(req, len);
+  if (err < 0) return err;
+  memcpy(req->collected + req->collected_len, data, len);
+  req->collected_len += len;
+  return 0;
 }
 
-int dusk_request_collect(dusk_request_t *req, size_t max_bytes,
+static void on_collect(dusk_request_t *handle, ssize_t nread, const char *data,
+                       void *arg) {
+  dusk__exchange_t *ex = arg;
+  (void)handle;
+  if (nread < 0) {
+    finish_collecting(ex, nread == UV_EOF ? 0 : (int)nread);
+    return;
+  }
+  int err = collect(&ex->req, data, (size_t)nread);
+  if (err < 0) dusk__body_fail(ex, err);
+}
+
+int dusk_request_collect(dusk_request_t *handle, size_t max_bytes,
                          dusk_collect_cb cb, void *arg) {
   if (cb == NULL) return UV_EINVAL;
-  if (req->body_cb) return UV_EALREADY;
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL) return UV_ECANCELED;
+  dusk__request_t *req = &ex->req;
+  if (req->body_cb) return DUSK_EBODYTAKEN;
   /* Refused before a byte of it is read, and before 100 Continue. */
   if (req->content_length != DUSK_OFF && req->content_length > max_bytes)
-    dusk__body_fail(dusk__ex_of_request(req), DUSK_EBODYTOOLARGE);
-  int err = dusk_request_body(req, on_collect, NULL);
+    dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
+  int err = ask(ex, on_collect, ex);
   if (err < 0) return err;
   req->collect_cb = cb;
   req->collect_arg = arg;

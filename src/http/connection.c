@@ -18,6 +18,7 @@
 #include "body.h"
 #include "chars.h"
 #include "parser.h"
+#include "request.h"
 #include "server.h"
 #include "sys.h"
 
@@ -64,7 +65,10 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   dusk__phase_t from = (dusk__phase_t)conn->phase;
   assert(legal_moves[from][phase]);
   assert(server->conn_count[from] > 0);
-  if (!dusk__drain_waits_for(conn)) server->drain.unawaited--;
+  if (!dusk__drain_waits_for(conn)) {
+    assert(server->drain.unawaited > 0);
+    server->drain.unawaited--;
+  }
   server->conn_count[conn->phase]--;
   server->conn_count[phase]++;
   conn->phase = phase;
@@ -150,12 +154,14 @@ static void on_closed(uv_handle_t *handle) {
 
 /* -- The end --------------------------------------------------------------- */
 
-static const dusk_cause_t *cause_of(dusk__ending_t ending) {
-  switch (ending) {
+static const dusk_cause_t *cause_of(const dusk__conn_t *conn) {
+  const dusk_cause_t *drains = conn->server->drain.cut_cause;
+  if (conn->ex && conn->ex->cause) return conn->ex->cause;
+  switch ((dusk__ending_t)conn->ending) {
   case DUSK__GONE:
     return &dusk_client_gone;
   case DUSK__CUT:
-    return &dusk_connection_cut;
+    return drains ? drains : &dusk_connection_cut;
   default:
     return &dusk_response_ended;
   }
@@ -167,23 +173,26 @@ static void detach(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   dusk__ending_t ending = (dusk__ending_t)conn->ending;
   if (ex == NULL) return;
+  const dusk_cause_t *cause = cause_of(conn);
   conn->ex = NULL;
   dusk__ex_count_end(ex, ending);
-  dusk__ex_orphan(ex, cause_of(ending),
+  dusk__ex_orphan(ex, cause,
                   ending == DUSK__GONE ? UV_ECONNRESET : UV_ECANCELED);
 }
 
 static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
+  if (conn->ex) dusk__request_note_peer(conn->ex); /* while it can be told */
   dusk__output_drop(conn);
   dusk__timeout_clear(conn);
   set_phase(conn, phase);
   dusk_context_t *ctx = conn->ctx;
   conn->ctx = NULL;
-  dusk_context_cancel(ctx, cause_of((dusk__ending_t)conn->ending));
+  dusk_context_cancel(ctx, cause_of(conn));
   dusk_context_unref(ctx);
 }
 
 void dusk__conn_become_active(dusk__conn_t *conn) {
+  assert(conn->ex && conn->ex->begun);
   dusk__timeout_clear(conn); /* each header has its own time */
   if (conn->phase != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
 }
@@ -197,8 +206,9 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   detach(conn);
 }
 
-void dusk__conn_reset(dusk__conn_t *conn) {
-  conn->ending = conn->peer_ended ? DUSK__GONE : DUSK__CUT;
+void dusk__conn_reset(dusk__conn_t *conn, dusk__ending_t ending) {
+  assert(!is_over(conn));
+  conn->ending = ending;
   dusk__drain_conn_closes(conn);
   leave(conn, DUSK__CLOSED);
   if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
@@ -226,6 +236,7 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
     return;
   }
   conn->ending = ending;
+  if (conn->ex) dusk__request_note_peer(conn->ex);
   set_phase(conn, DUSK__LINGERING);
   if (dusk__drain_waits_for(conn))
     linger_on(conn);
@@ -239,6 +250,7 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
 
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
+  assert(conn->phase == DUSK__ACTIVE && conn->queued_writes == 0);
   bool more = ending != DUSK__ANSWERED || conn->pipelines ||
               !ex->req.complete || ex->parsed < ex->filled;
   /* Who said close himself sends nothing more: no need to look. */
@@ -250,6 +262,7 @@ void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
 }
 
 void dusk__conn_retire(dusk__conn_t *conn) {
+  assert(conn->phase == DUSK__NEW || conn->phase == DUSK__IDLE);
   if (dusk__conn_pending(conn)) {
     dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->server) + 1);
     return;
@@ -317,6 +330,7 @@ static void wait_for_request(dusk__conn_t *conn) {
 }
 
 static void go_idle(dusk__conn_t *conn) {
+  assert(conn->queued_writes == 0 && !conn->ex->begun);
   dusk__ex_give(conn->ex);
   conn->ex = NULL;
   conn->pipelines = false;
@@ -354,6 +368,7 @@ static void settle(dusk__conn_t *conn) {
 static void run(dusk__conn_t *conn, bool may_begin) {
   if (conn->running) return; /* the caller up the stack goes on */
   conn->running = true;
+  assert(dusk__server_on_thread(conn->server));
   while (dusk__advance(conn, may_begin))
     ;
   if (!is_over(conn) && dusk__output_flush(conn) == 0) settle(conn);
@@ -363,11 +378,16 @@ static void run(dusk__conn_t *conn, bool may_begin) {
 /* Once a turn, so that a handler that writes whenever it may doesn't keep the
  * loop to itself. */
 static void tell_drained(dusk__conn_t *conn) {
-  if (conn->ex == NULL || conn->queued_writes > 0) return;
-  dusk_response_t *res = &conn->ex->res;
-  dusk_drained_cb drained = res->drained_cb;
-  res->drained_cb = NULL;
-  if (drained) drained(res, res->drained_arg);
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL || ex->res.drained_cb == NULL || conn->queued_writes > 0)
+    return;
+  dusk_drained_cb drained = ex->res.drained_cb;
+  ex->res.drained_cb = NULL;
+  conn->running = true; /* what it ends is finished when it has returned */
+  dusk__ex_enter(ex);
+  drained(dusk__ex_response(ex), ex->res.drained_arg);
+  dusk__ex_leave(ex);
+  conn->running = false;
 }
 
 void dusk__conn_run(dusk__conn_t *conn) {
@@ -428,6 +448,7 @@ static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
   dusk__conn_t *conn = DUSK__OWNER(stream, dusk__conn_t, tcp);
   dusk_server_t *server = conn->server;
+  dusk__server_note_thread(server);
   if (nread < 0) {
     on_read_error(conn, (int)nread);
     return;
@@ -473,10 +494,12 @@ void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
     dusk__conn_retire(conn);
   } else if (wait == DUSK__WAIT_WRITE) {
     conn->moved = taken_bytes(conn) != conn->progress;
-    if (conn->moved)
+    if (conn->moved) {
       settle(conn);
-    else
+    } else {
+      dusk__ex_timed_out(conn->ex);
       dusk__conn_close(conn, DUSK__CUT);
+    }
   } else if (conn->reading && dusk__conn_unread(conn) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
     dusk__timeout_set(conn, wait, dusk__now_ms(conn->server) + 1);

@@ -92,8 +92,9 @@ void dusk__conn_run(dusk__conn_t *conn);
  * handler ends it. */
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending);
 
-/* Closes by a reset, so that a body without a length doesn't look whole. */
-void dusk__conn_reset(dusk__conn_t *conn);
+/* Closes by a reset, so that a body without a length doesn't look whole, and
+ * nothing of it lingers in the kernel. */
+void dusk__conn_reset(dusk__conn_t *conn, dusk__ending_t ending);
 
 /* Ends it after its last answer, so that the client can read that. */
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending);
@@ -125,5 +126,8 @@ int dusk__conn_fd(const dusk__conn_t *conn);
 
 /* Its context, made now if need be; NULL when memory ran out. */
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn);
+
+/* Whether this is the thread that runs the server's loop. For assertions. */
+bool dusk__server_on_thread(const dusk_server_t *server);
 
 #endif

@@ -12,6 +12,7 @@
 #include "drain.h"
 
 #include "chars.h"
+#include "request.h"
 #include "server.h"
 #include "sys.h"
 
@@ -75,7 +76,7 @@ static void look(dusk__conn_t *conn) {
  * request, and is taken for one. */
 static size_t own_bytes(const dusk__conn_t *conn) {
   static const char last_chunk[] = "\r\n0\r\n\r\n";
-  const dusk_request_t *req = &conn->ex->req;
+  const dusk__request_t *req = &conn->ex->req;
   if (req->complete) return 0;
   if (req->content_length == DUSK_OFF) return sizeof(last_chunk) - 1;
   return req->content_length - req->body_received;
@@ -254,8 +255,8 @@ static void find_oldest(const dusk_server_t *server, char *line, size_t size,
   }
   if (oldest == NULL) return;
   *ret_age_ms = dusk__now_ms(server) - oldest->req.begun_ms;
-  snprintf(line, size, "%s %s", dusk_request_method(&oldest->req),
-           dusk_request_target(&oldest->req));
+  snprintf(line, size, "%s %s", dusk__request_method(&oldest->req),
+           dusk__request_target(&oldest->req));
 }
 
 /* Kept, to tell of it when it has gone. */
@@ -277,17 +278,6 @@ static void cancel_requests(dusk_server_t *server, int status,
   dusk_context_cancel(server->ctx, cause);
 }
 
-static void tell_cut(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = &conn->server->config;
-  dusk__exchange_t *ex = conn->ex;
-  if (config->on_request_cut == NULL || ex == NULL || ex->res.ended ||
-      ex->stage != DUSK__STAGE_HANDLING)
-    return;
-  config->on_request_cut(&ex->req,
-                         dusk__now_ms(conn->server) - ex->req.begun_ms,
-                         config->on_request_cut_arg);
-}
-
 static void cut_conn(dusk__conn_t *conn) {
   static const dusk__ending_t endings[DUSK__PHASES] = {
       [DUSK__NEW] = DUSK__UNUSED,
@@ -295,7 +285,7 @@ static void cut_conn(dusk__conn_t *conn) {
       [DUSK__IDLE] = DUSK__UNANSWERED_IDLE,
   };
   bool is_waiting = conn->phase == DUSK__NEW || conn->phase == DUSK__IDLE;
-  tell_cut(conn);
+  if (conn->ex) dusk__ex_tell_cut(conn->ex);
   if (is_waiting && dusk__conn_pending(conn))
     dusk__conn_close(conn, DUSK__CUT); /* its request is not even read */
   else
@@ -307,6 +297,7 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   const dusk__drain_t *drain = &server->drain;
   uint64_t cuts = drain->conns_ended[DUSK__CUT];
   uint64_t unacknowledged = drain->answers_unacknowledged;
+  server->drain.cut_cause = cause;
   if (server->conn_count[DUSK__ACTIVE] > 0) note_oldest(server);
   cancel_requests(server, status, cause);
   dusk__seal_cut(server);
@@ -456,6 +447,7 @@ static void finish(dusk_server_t *server) {
   if (server->drain.status == 0) server->drain.status = server->drain.close_err;
   for_each_conn(server, DUSK__LINGERING, cut_conn);
   dusk_context_cancel(server->ctx, &dusk_server_closed);
+  dusk__ex_tell_held(server);
 }
 
 static void call_back(dusk_server_t *server) {
@@ -483,6 +475,7 @@ void dusk__drain_on_turn(dusk_server_t *server) {
 
 void dusk_server_lame_duck(dusk_server_t *server, bool on) {
   dusk__drain_t *drain = &server->drain;
+  assert(dusk__server_on_thread(server));
   if (drain->phase >= DUSK_DRAINING) return;
   if (on && drain->phase == DUSK_SERVING) drain->lame_duck_ns = uv_hrtime();
   drain->phase = on ? DUSK_LAME_DUCK : DUSK_SERVING;
@@ -491,6 +484,7 @@ void dusk_server_lame_duck(dusk_server_t *server, bool on) {
 int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
                          dusk_shutdown_cb cb, void *arg) {
   if (server == NULL || bound == NULL) return UV_EINVAL;
+  assert(dusk__server_on_thread(server));
   bool is_first = server->drain.first.server == NULL;
   dusk__shutdown_t *call =
       is_first ? &server->drain.first : calloc(1, sizeof(*call));
@@ -512,6 +506,7 @@ int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
 
 void dusk_server_close(dusk_server_t *server) {
   if (server == NULL || server->drain.phase == DUSK_CLOSED) return;
+  assert(dusk__server_on_thread(server));
   if (server->drain.phase < DUSK_DRAINING) begin(server);
   dusk__server_free_hooks(&server->drain.hooks);
   cut(server, UV_ECANCELED, &dusk_server_closed);
@@ -544,7 +539,9 @@ static void report_seal(const dusk__seal_t *seal, dusk_report_t *report) {
   report->handshakes_left = seal->handshakes;
 }
 
-static void report_requests(const dusk__drain_t *drain, dusk_report_t *report) {
+static void report_requests(const dusk_server_t *server,
+                            dusk_report_t *report) {
+  const dusk__drain_t *drain = &server->drain;
   const uint64_t *ended = drain->requests_ended;
   report->requests_running = drain->requests_running_then;
   report->requests_begun = drain->requests_begun;
@@ -555,16 +552,18 @@ static void report_requests(const dusk__drain_t *drain, dusk_report_t *report) {
   report->requests_gone = ended[DUSK__GONE];
   report->requests_cancelled = drain->requests_cancelled;
   report->requests_now = drain->requests_now;
+  report->requests_unended = dusk__ex_count_held(server);
 }
 
 void dusk_server_report(const dusk_server_t *server,
                         dusk_report_t *ret_report) {
+  assert(dusk__server_on_thread(server));
   const dusk__drain_t *drain = &server->drain;
   memset(ret_report, 0, sizeof(*ret_report));
   ret_report->phase = drain->phase;
   ret_report->status = drain->status;
   report_conns(server, ret_report);
-  report_requests(drain, ret_report);
+  report_requests(server, ret_report);
   report_seal(&server->seal, ret_report);
   ret_report->left_ms = DUSK_OFF;
   if (drain->started_ns == 0) return;

@@ -33,7 +33,8 @@ typedef struct dusk__drain {
   bool cancelled : 1; /* the hard cancel has come */
   char oldest[128];   /* of what was cancelled or cut */
   uint64_t oldest_ms;
-  int close_err; /* of a listener */
+  int close_err;                 /* of a listener */
+  const dusk_cause_t *cut_cause; /* of what the bound or close cuts */
 
   dusk__peers_t peers;
   uint64_t renew_until_ms; /* other connections' answers renew a window */

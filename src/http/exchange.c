@@ -1,15 +1,36 @@
-/* Exchanges: their pool, their input buffer, and their end. */
+/* Exchanges: their pool, their input buffer, and their end.
+ *
+ * A handle that a user kept may be read at any time, so an exchange is never
+ * freed before its server, only what hangs on it: of a burst some 700 bytes
+ * stay for each request that ran at its height. Under AddressSanitizer it is
+ * freed at once, so that it can tell who used it, and who had ended it. */
 #include "exchange.h"
 
+#include "request.h"
 #include "server.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+enum { IS_POOLED = false };
+#else
+enum { IS_POOLED = true };
+#endif
+
 enum {
-  SPARE_EXCHANGES = 128, /* kept for reuse; more are freed */
+  SPARE_EXCHANGES = 128, /* kept with their buffers; more lose them */
   FIRST_FIELDS = 32,
 };
+
+/* A pointer with the next generation: the carry runs over the address. */
+static void retire_handle(dusk__exchange_t *ex) {
+  uintptr_t next = (ex->handle | ~DUSK__GENERATION_BITS) + 1;
+  ex->handle = (uintptr_t)ex | (next & DUSK__GENERATION_BITS);
+}
 
 /* All fields but the memory that is kept for reuse. */
 static void clear(dusk__exchange_t *ex) {
@@ -25,6 +46,7 @@ static void clear(dusk__exchange_t *ex) {
   ex->req.fields = fields;
   ex->req.field_capacity = field_capacity;
   ex->req.host_field = -1;
+  ex->req.version_minor = -1;
   ex->req.body = DUSK__BODY_ENDED;
   memset(&ex->res, 0, sizeof(ex->res));
   ex->res.fields = header;
@@ -32,33 +54,75 @@ static void clear(dusk__exchange_t *ex) {
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->refusal = 0;
-  ex->begun = ex->in_handler = ex->finished = false;
+  ex->cause = NULL;
+  ex->begun = ex->finished = ex->end_told = ex->cut_told = false;
+}
+
+/* What hangs on it. */
+static void free_buffers(dusk__exchange_t *ex) {
+  free(ex->buffer);
+  free(ex->req.fields);
+  free(ex->req.text);
+  free(ex->res.fields);
+  ex->buffer = ex->req.text = ex->res.fields = NULL;
+  ex->req.fields = NULL;
+  ex->capacity = ex->req.text_capacity = ex->res.fields_capacity = 0;
+}
+
+static void free_one(dusk__exchange_t *ex) {
+  free_buffers(ex);
+  free(ex);
+}
+
+static bool make_buffers(dusk__exchange_t *ex) {
+  ex->capacity = DUSK__BUFFER_BYTES;
+  ex->buffer = malloc(ex->capacity);
+  ex->req.field_capacity = FIRST_FIELDS;
+  ex->req.fields = malloc(FIRST_FIELDS * sizeof(*ex->req.fields));
+  if (ex->buffer && ex->req.fields) return true;
+  free_buffers(ex);
+  return false;
 }
 
 static dusk__exchange_t *new_exchange(dusk_server_t *server) {
   dusk__exchange_t *ex = calloc(1, sizeof(*ex));
   if (ex == NULL) return NULL;
   ex->server = server;
+  ex->handle = (uintptr_t)ex;
+  assert((ex->handle & DUSK__GENERATION_BITS) == 0);
   dusk__list_init(&ex->turn_link);
-  ex->capacity = DUSK__BUFFER_BYTES;
-  ex->buffer = malloc(ex->capacity);
-  ex->req.field_capacity = FIRST_FIELDS;
-  ex->req.fields = malloc(FIRST_FIELDS * sizeof(*ex->req.fields));
-  if (ex->buffer == NULL || ex->req.fields == NULL) {
-    dusk__ex_free(ex);
-    return NULL;
-  }
+  dusk__list_init(&ex->held_link);
   return ex;
 }
 
+/* From one of the pool's lists. */
+static dusk__exchange_t *take_first(dusk__link_t *spares) {
+  if (dusk__list_empty(spares)) return NULL;
+  dusk__exchange_t *ex = DUSK__OWNER(spares->next, dusk__exchange_t, turn_link);
+  dusk__list_remove(&ex->turn_link);
+  return ex;
+}
+
+/* The one that was used last is the one in the processor's cache; but with few
+ * generations a handle lives longest if the oldest comes first. */
+static void put_back(dusk__link_t *spares, dusk__exchange_t *ex) {
+  dusk__link_t *at = DUSK__HIGH_BITS != 0 ? spares : spares->prev;
+  dusk__list_insert_after(at, &ex->turn_link);
+}
+
 dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
-  dusk__exchange_t *ex = server->spares;
+  dusk__exchange_t *ex = take_first(&server->spares);
   if (ex) {
-    server->spares = ex->next_spare;
+    assert(server->spare_count > 0);
     server->spare_count--;
   } else {
-    ex = new_exchange(server);
+    ex = take_first(&server->bare);
+    if (ex == NULL) ex = new_exchange(server);
     if (ex == NULL) return NULL;
+    if (!make_buffers(ex)) {
+      put_back(&server->bare, ex);
+      return NULL;
+    }
   }
   clear(ex);
   ex->conn = NULL;
@@ -68,29 +132,38 @@ dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
 
 void dusk__ex_give(dusk__exchange_t *ex) {
   dusk_server_t *server = ex->server;
-  /* One that has grown is freed: large headers are rare. */
-  if (server->spare_count == SPARE_EXCHANGES ||
-      ex->capacity > DUSK__BUFFER_BYTES) {
-    dusk__ex_free(ex);
+  assert(ex->callbacks == 0 && !ex->parsing && !ex->begun);
+  assert(ex->finished || ex->stage == DUSK__STAGE_HEADER);
+  if (dusk__list_linked(&ex->turn_link)) dusk__list_remove(&ex->turn_link);
+  if (!IS_POOLED) {
+    free_one(ex);
     return;
   }
-  dusk__list_remove(&ex->turn_link);
-  ex->next_spare = server->spares;
-  server->spares = ex;
-  server->spare_count++;
+  /* One that has grown is cut down: large headers are rare. */
+  if (server->spare_count < SPARE_EXCHANGES &&
+      ex->capacity <= DUSK__BUFFER_BYTES) {
+    put_back(&server->spares, ex);
+    server->spare_count++;
+  } else {
+    free_buffers(ex);
+    put_back(&server->bare, ex);
+  }
 }
 
-void dusk__ex_free(dusk__exchange_t *ex) {
-  if (ex == NULL) return;
-  dusk__list_remove(&ex->turn_link);
-  free(ex->buffer);
-  free(ex->req.fields);
-  free(ex->req.text);
-  free(ex->res.fields);
-  free(ex);
+static void free_list(dusk__link_t *spares) {
+  dusk__exchange_t *ex;
+  while ((ex = take_first(spares)) != NULL)
+    free_one(ex);
+}
+
+void dusk__ex_free_all(dusk_server_t *server) {
+  if (server->next_input) dusk__ex_give(server->next_input);
+  free_list(&server->spares);
+  free_list(&server->bare);
 }
 
 void dusk__ex_next_message(dusk__exchange_t *ex) {
+  assert(ex->res.ended && ex->finished && ex->callbacks == 0);
   clear(ex);
   ex->start = ex->parsed;
 }
@@ -98,7 +171,8 @@ void dusk__ex_next_message(dusk__exchange_t *ex) {
 /* While a handler has pointers into the header, only the room behind it may be
  * used anew, and what of a trailer was parsed must stay whole. */
 static bool make_body_room(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
+  assert(ex->body_at <= ex->parsed && ex->parsed <= ex->filled);
   size_t keep = ex->parsed;
   if (req->field_count > req->trailer_first)
     keep = ex->start + req->fields[req->trailer_first].name;
@@ -119,6 +193,7 @@ static bool make_body_room(dusk__exchange_t *ex) {
 }
 
 bool dusk__ex_make_room(dusk__exchange_t *ex) {
+  assert(ex->start <= ex->parsed && ex->filled <= ex->capacity);
   if (ex->stage == DUSK__STAGE_HANDLING) return make_body_room(ex);
   if (ex->start > 0 && ex->filled == ex->capacity) {
     memmove(ex->buffer, ex->buffer + ex->start, ex->filled - ex->start);
@@ -133,6 +208,7 @@ bool dusk__ex_make_room(dusk__exchange_t *ex) {
 }
 
 bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity) {
+  assert(capacity > ex->capacity && ex->callbacks == 0);
   char *larger = realloc(ex->buffer, capacity);
   if (larger == NULL) return false;
   ex->buffer = larger;
@@ -151,7 +227,7 @@ int dusk__ex_header_too_large(const dusk__exchange_t *ex) {
 }
 
 void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   if (req->ctx) dusk_context_cancel(req->ctx, cause);
   if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
 }
@@ -162,73 +238,142 @@ void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
   dusk__drain_request_ended(ex->server, ending);
 }
 
-void dusk__ex_finish(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
-  dusk_response_t *res = &ex->res;
+void dusk__ex_timed_out(dusk__exchange_t *ex) {
+  ex->cause = &dusk_timed_out;
+}
+
+/* Once, and also for what was refused before a handler had it. */
+static void tell_end(dusk__exchange_t *ex) {
+  const dusk__response_t *res = &ex->res;
   const dusk_server_config_t *config = &ex->server->config;
+  bool was_request = ex->stage == DUSK__STAGE_HANDLING || res->refused;
+  if (ex->end_told || !was_request) return;
+  ex->end_told = true;
+  dusk_request_end_t end = {
+      .status = res->header_sent ? res->status : 0,
+      .body_bytes = res->framing == DUSK__FRAMED_EMPTY ? 0 : res->body_bytes,
+      .duration_ms = dusk__fresh_ms(ex->server) - ex->req.begun_ms,
+      .err = res->err,
+      .cause = ex->cause ? ex->cause : &dusk_response_ended,
+  };
+  config->on_request_end(dusk__ex_request(ex), &end,
+                         config->on_request_end_arg);
+}
+
+void dusk__ex_finish(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
   if (ex->finished) return;
   ex->finished = true; /* what is called below may cut the connection */
-  dusk__ex_end_contexts(ex, &dusk_response_ended);
-  if (config->on_request_end &&
-      (ex->stage == DUSK__STAGE_HANDLING || res->refused)) {
-    dusk_request_end_t end = {
-        .status = res->header_sent ? res->status : 0,
-        .body_bytes = res->framing == DUSK__FRAMED_EMPTY ? 0 : res->body_bytes,
-        .duration_ms = dusk__fresh_ms(ex->server) - req->begun_ms,
-        .err = res->err,
-    };
-    config->on_request_end(req, &end, config->on_request_end_arg);
-  }
+  dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
+  ex->callbacks++;
+  if (ex->server->config.on_request_end) tell_end(ex);
+  ex->callbacks--;
   dusk_context_unref(req->ctx);
   free(req->collected);
   free(req->peer);
   req->ctx = NULL;
   req->collected = req->peer = NULL;
+  retire_handle(ex);
 }
 
+/* -- Without a connection -------------------------------------------------- */
+
 /* Whatever waits for the connection is told that it has gone. */
-static void tell_cut(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
-  dusk_response_t *res = &ex->res;
-  ex->in_handler = true; /* the callbacks may end it: released after them */
+static void tell_gone(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
+  dusk__response_t *res = &ex->res;
+  dusk__ex_enter(ex); /* the callbacks may end it */
   if (req->body_cb && req->body != DUSK__BODY_ENDED && !res->ended) {
     req->body = DUSK__BODY_ENDED;
-    req->body_cb(req, res->cut_err, NULL, req->body_arg);
+    req->body_cb(dusk__ex_request(ex), res->cut_err, NULL, req->body_arg);
   }
   dusk_drained_cb drained = res->drained_cb;
   res->drained_cb = NULL;
-  if (drained && !res->ended) drained(res, res->drained_arg);
-  ex->in_handler = false;
+  if (drained && !res->ended) drained(dusk__ex_response(ex), res->drained_arg);
+  dusk__ex_leave(ex);
+}
+
+/* Its handler has it alone from now on. */
+static void hold(dusk__exchange_t *ex) {
+  dusk__list_append(&ex->server->held, &ex->held_link);
+  /* Not now: one of its callbacks may be on the stack. */
+  dusk__server_defer(ex->server, ex);
+  if (!ex->res.refused || !ex->server->config.on_request_end) return;
+  dusk__ex_enter(ex);
+  tell_end(ex); /* the reply was the server's, and is out */
+  dusk__ex_leave(ex);
 }
 
 void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
+  dusk__response_t *res = &ex->res;
+  assert(ex->conn);
   ex->conn = NULL;
-  bool whole = ex->res.refused || ex->res.hijacked ||
-               (ex->res.ended && cause == &dusk_response_ended);
-  if (ex->res.err == 0 && !whole) ex->res.err = err;
-  ex->res.cut_err = err;
+  if (ex->cause == NULL) ex->cause = cause;
+  bool whole = res->refused || res->hijacked ||
+               (res->ended && cause == &dusk_response_ended);
+  if (res->err == 0 && !whole)
+    res->err = ex->cause == &dusk_timed_out ? UV_ETIMEDOUT : err;
+  res->cut_err = err;
   dusk__server_ref(ex->server);
-  dusk__ex_end_contexts(ex, cause);
-  if (ex->stage != DUSK__STAGE_HANDLING) ex->res.ended = true;
-  if (ex->res.ended)
+  dusk__ex_end_contexts(ex, ex->cause);
+  if (ex->stage != DUSK__STAGE_HANDLING) res->ended = true;
+  if (res->ended)
     dusk__ex_release(ex);
-  else /* not now: one of its callbacks may be on the stack */
-    dusk__server_defer(ex->server, ex);
+  else
+    hold(ex);
 }
 
 void dusk__ex_release(dusk__exchange_t *ex) {
-  if (ex->in_handler || ex->parsing) return; /* again when they return */
+  assert(ex->conn == NULL && ex->res.ended);
+  if (ex->callbacks > 0 || ex->parsing) return; /* again when they return */
   dusk_server_t *server = ex->server;
   dusk__ex_finish(ex);
+  if (dusk__list_linked(&ex->held_link)) dusk__list_remove(&ex->held_link);
   dusk__ex_give(ex);
   dusk__server_release(server);
 }
 
 void dusk__ex_on_turn(dusk__exchange_t *ex) {
-  if (ex->conn) {
+  if (ex->conn)
     dusk__conn_run(ex->conn);
+  else
+    tell_gone(ex);
+}
+
+void dusk__ex_tell_cut(dusk__exchange_t *ex) {
+  const dusk_server_config_t *config = &ex->server->config;
+  if (config->on_request_cut == NULL || ex->cut_told || ex->res.ended ||
+      ex->stage != DUSK__STAGE_HANDLING)
     return;
+  ex->cut_told = true;
+  dusk__conn_t *conn = ex->conn;
+  bool goes_on = conn && !conn->running; /* if it is ended here */
+  if (conn) conn->running = true;
+  dusk__ex_enter(ex);
+  config->on_request_cut(dusk__ex_request(ex),
+                         dusk__now_ms(ex->server) - ex->req.begun_ms,
+                         config->on_request_cut_arg);
+  dusk__ex_leave(ex);
+  if (!goes_on) return;
+  conn->running = false;
+  dusk__conn_advance(conn);
+}
+
+size_t dusk__ex_count_held(const dusk_server_t *server) {
+  size_t count = 0;
+  const dusk__link_t *link = server->held.next;
+  for (; link != &server->held; link = link->next)
+    count++;
+  return count;
+}
+
+void dusk__ex_tell_held(dusk_server_t *server) {
+  dusk__link_t held; /* a callback may end any of them */
+  dusk__list_move(&held, &server->held);
+  while (!dusk__list_empty(&held)) {
+    dusk__exchange_t *ex = DUSK__OWNER(held.next, dusk__exchange_t, held_link);
+    dusk__list_remove(&ex->held_link);
+    dusk__list_append(&server->held, &ex->held_link);
+    dusk__ex_tell_cut(ex);
   }
-  tell_cut(ex);
-  if (ex->res.ended) dusk__ex_release(ex);
 }

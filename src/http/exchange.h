@@ -1,13 +1,23 @@
 /* An exchange: one request, its response, and the input they are made of. A
  * connection has one from a request's first byte to its answer's end; a handler
  * that goes on after its connection was cut keeps it alone. Pooled by the
- * server: in a steady state none is allocated. See exchange.c. */
+ * server: in a steady state none is allocated. See exchange.c.
+ *
+ * What users have is no address but a handle, the same for request and
+ * response: the exchange's address, and in the bits that an address leaves free
+ * a generation that advances with every message. So a stale one is told from
+ * the exchange that has long become a stranger's; its memory stays readable as
+ * long as the server lives. Internal code has dusk__request_t and
+ * dusk__response_t, the things themselves. */
 #ifndef DUSK_HTTP_EXCHANGE_H
 #define DUSK_HTTP_EXCHANGE_H
 
 #include "connection.h"
 
+#include <assert.h>
 #include <llhttp.h>
+#include <stdalign.h>
+#include <stddef.h>
 
 enum {
   DUSK__BUFFER_BYTES = 16384, /* of input, at first */
@@ -42,7 +52,7 @@ typedef enum dusk__extension {
   DUSK__EXTENSION_BAD,
 } dusk__extension_t;
 
-struct dusk_request {
+typedef struct dusk__request {
   uint32_t target; /* offsets, as in dusk__field_t */
   uint32_t target_len;
   dusk__field_t *fields;
@@ -83,8 +93,8 @@ struct dusk_request {
   bool expects_else : 1; /* 417 */
   bool timed : 1;        /* `timeout` is registered */
   bool has_line : 1;     /* method and target may be told */
-  int version_minor;
-};
+  int version_minor;     /* -1: not told yet */
+} dusk__request_t;
 
 typedef enum dusk__framing {
   DUSK__FRAMED_UNDECIDED,
@@ -94,7 +104,7 @@ typedef enum dusk__framing {
   DUSK__FRAMED_EMPTY, /* HEAD, 204, 304: no body goes out */
 } dusk__framing_t;
 
-struct dusk_response {
+typedef struct dusk__response {
   int status;   /* 0: not set */
   char *fields; /* "Name: value\r\n" ... */
   size_t fields_len;
@@ -107,13 +117,15 @@ struct dusk_response {
   int err;     /* why it is not whole */
   int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
-  bool close : 1;       /* the connection ends with this response */
-  bool header_sent : 1; /* composed, at least */
-  bool ended : 1;       /* by the handler: may be released */
+  bool has_connection : 1; /* the handler's own, among `fields` */
+  bool terminated : 1;     /* a value was given out: it ends in NUL, not CR */
+  bool close : 1;          /* the connection ends with this response */
+  bool header_sent : 1;    /* composed, at least */
+  bool ended : 1;          /* by the handler: may be released */
   bool aborted : 1;
   bool refused : 1; /* the reply was the server's own */
   bool hijacked : 1;
-};
+} dusk__response_t;
 
 typedef enum dusk__stage {
   DUSK__STAGE_HEADER, /* no complete header yet */
@@ -122,14 +134,20 @@ typedef enum dusk__stage {
 } dusk__stage_t;
 
 struct dusk__exchange {
+  uintptr_t handle; /* of the message that it is now */
   dusk_server_t *server;
   dusk__conn_t *conn;     /* NULL: cut off, held by the handler only */
-  dusk__link_t turn_link; /* in the server's list of what goes on next turn */
-  dusk__exchange_t *next_spare;
+  dusk__link_t turn_link; /* in the server's list of what goes on next turn, or
+                           * in its pool */
+  dusk__link_t held_link; /* in the server's list of those that only a handler
+                           * still holds */
   dusk__stage_t stage;
-  int refusal;         /* status to refuse the request with, 0 */
-  bool begun : 1;      /* counted as a request */
-  bool in_handler : 1; /* the handler is on the stack */
+  int refusal;               /* status to refuse the request with, 0 */
+  const dusk_cause_t *cause; /* of its end, if that was not its response's */
+  unsigned callbacks;        /* of its user that are on the stack */
+  bool begun : 1;            /* counted as a request */
+  bool end_told : 1;         /* on_request_end has run */
+  bool cut_told : 1;         /* on_request_cut has run */
   bool finished : 1;
   bool parsing : 1; /* llhttp is on the stack */
 
@@ -141,24 +159,65 @@ struct dusk__exchange {
   size_t
       body_at; /* end of the header: body bytes may be overwritten from here */
   llhttp_t parser;
-  dusk_request_t req;
-  dusk_response_t res;
+  char length_text[21]; /* of res.declared_length, for who asks */
+  dusk__request_t req;
+  dusk__response_t res;
 };
 
-static inline dusk__exchange_t *dusk__ex_of_request(const dusk_request_t *req) {
-  return DUSK__OWNER(req, dusk__exchange_t, req);
+/* The bits that no exchange's address uses: the low ones by its alignment, and
+ * the high ones where user space has 48 bits and pointers carry no tags. */
+#define DUSK__LOW_BITS ((uintptr_t)(alignof(max_align_t) - 1))
+#if (defined(__x86_64__) && !defined(__ILP32__)) ||                            \
+    (defined(__aarch64__) && !defined(__ILP32__) &&                            \
+     !defined(__ARM_FEATURE_MEMORY_TAGGING) &&                                 \
+     !defined(__SANITIZE_HWADDRESS__))
+#define DUSK__HIGH_BITS ((uintptr_t)0xffff << 48)
+#else
+#define DUSK__HIGH_BITS ((uintptr_t)0)
+#endif
+#define DUSK__GENERATION_BITS (DUSK__HIGH_BITS | DUSK__LOW_BITS)
+
+/* The exchange that a user's handle means, or NULL when it is stale. */
+static inline dusk__exchange_t *dusk__ex_of(const void *handle) {
+  dusk__exchange_t *ex =
+      (dusk__exchange_t *)((uintptr_t)handle & ~DUSK__GENERATION_BITS);
+  bool is_stale = ex->handle != (uintptr_t)handle;
+  assert(!is_stale && "a request or response was used after its end");
+  if (is_stale) return NULL;
+  assert((!ex->res.ended || ex->callbacks > 0 || ex->parsing) &&
+         "a request or response was used after its end");
+  assert(dusk__server_on_thread(ex->server) && "not on the loop's thread");
+  return ex;
 }
 
 static inline dusk__exchange_t *
-dusk__ex_of_response(const dusk_response_t *res) {
-  return DUSK__OWNER(res, dusk__exchange_t, res);
+dusk__ex_of_request(const dusk_request_t *handle) {
+  return dusk__ex_of(handle);
+}
+
+static inline dusk__exchange_t *
+dusk__ex_of_response(const dusk_response_t *handle) {
+  return dusk__ex_of(handle);
+}
+
+static inline dusk_request_t *dusk__ex_request(const dusk__exchange_t *ex) {
+  return (dusk_request_t *)ex->handle;
+}
+
+static inline dusk_response_t *dusk__ex_response(const dusk__exchange_t *ex) {
+  return (dusk_response_t *)ex->handle;
+}
+
+static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
+  return DUSK__OWNER(req, dusk__exchange_t, req);
 }
 
 /* A blank one, from the pool or new; NULL when memory ran out. */
 dusk__exchange_t *dusk__ex_take(dusk_server_t *server);
 /* Back to the pool. Its request has been finished. */
 void dusk__ex_give(dusk__exchange_t *ex);
-void dusk__ex_free(dusk__exchange_t *ex);
+/* The pool's end, and the server's. */
+void dusk__ex_free_all(dusk_server_t *server);
 
 /* Ready for the next message on the same input. */
 void dusk__ex_next_message(dusk__exchange_t *ex);
@@ -179,6 +238,21 @@ int dusk__ex_header_too_large(const dusk__exchange_t *ex);
 void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err);
 void dusk__ex_release(dusk__exchange_t *ex);
 
+/* Around each call of user code that gets its handles: they stay good, and it
+ * is not released, before that has returned. leave releases it if its time has
+ * come meanwhile: false. */
+static inline void dusk__ex_enter(dusk__exchange_t *ex) {
+  ex->callbacks++;
+}
+
+static inline bool dusk__ex_leave(dusk__exchange_t *ex) {
+  assert(ex->callbacks > 0);
+  ex->callbacks--;
+  if (ex->conn || !ex->res.ended) return true;
+  dusk__ex_release(ex);
+  return false;
+}
+
 /* What was put off to the loop's turn. */
 void dusk__ex_on_turn(dusk__exchange_t *ex);
 
@@ -187,8 +261,20 @@ void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);
 
 void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause);
 
+/* Its time-out, the server's own, is why it ends. */
+void dusk__ex_timed_out(dusk__exchange_t *ex);
+
 /* The handler has let go: on_request_end is told, which may end anything. Does
  * nothing the second time. */
 void dusk__ex_finish(dusk__exchange_t *ex);
+
+/* Tells on_request_cut of a request that its handler has not ended. Does
+ * nothing the second time. */
+void dusk__ex_tell_cut(dusk__exchange_t *ex);
+
+/* Of those that only their handlers still hold: how many, and to on_request_cut
+ * which. */
+size_t dusk__ex_count_held(const dusk_server_t *server);
+void dusk__ex_tell_held(dusk_server_t *server);
 
 #endif

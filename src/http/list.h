@@ -3,6 +3,7 @@
 #ifndef DUSK_HTTP_LIST_H
 #define DUSK_HTTP_LIST_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,8 +24,14 @@ static inline bool dusk__list_empty(const dusk__link_t *head) {
   return head->next == head;
 }
 
+/* Whether a link is in a list; one that is all zeros is not, either. */
+static inline bool dusk__list_linked(const dusk__link_t *link) {
+  return link->next != link && link->next;
+}
+
 static inline void dusk__list_insert_after(dusk__link_t *at,
                                            dusk__link_t *link) {
+  assert(at->next->prev == at && !dusk__list_linked(link));
   link->prev = at;
   link->next = at->next;
   at->next->prev = link;
@@ -35,8 +42,9 @@ static inline void dusk__list_append(dusk__link_t *head, dusk__link_t *link) {
   dusk__list_insert_after(head->prev, link);
 }
 
-/* A link that is in no list may be removed, too. */
 static inline void dusk__list_remove(dusk__link_t *link) {
+  assert(dusk__list_linked(link));
+  assert(link->prev->next == link && link->next->prev == link);
   link->prev->next = link->next;
   link->next->prev = link->prev;
   dusk__list_init(link);

@@ -200,13 +200,13 @@ static void answer_405(dusk_response_t *res, uint64_t allowed) {
     len += name_len + 2;
   }
   allow[len - 2] = '\0';
-  dusk_response_header(res, "Allow", allow);
+  dusk_response_set_header(res, "Allow", allow);
   dusk_response_text(res, 405, "Method Not Allowed\n");
 }
 
 void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   const dusk_mux_t *mux = arg;
-  int method = dusk__request_method(req);
+  int method = dusk__request_method_number(req);
   size_t len;
   const char *path = dusk__request_path(req, &len);
   bool is_encoded = memchr(path, '%', len) != NULL;

@@ -6,8 +6,11 @@
 
 #include "server.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { PIECE_BYTES = 1 << 30 };
 
 /* Bytes that the kernel did not take. */
 typedef struct queued {
@@ -27,30 +30,31 @@ void dusk__output_done(dusk__output_t *output) {
   free(output->bytes);
 }
 
-/* uv_buf_init takes no more than 4 GiB. */
-static uv_buf_t buffer(const char *data, size_t len) {
-  return (uv_buf_t){.base = (char *)data, .len = len};
+/* As much of it as goes to libuv at once: its lengths are `unsigned`, and what
+ * it has sent is an int. */
+static uv_buf_t piece(const char *data, size_t len) {
+  return (uv_buf_t){.base = (char *)data,
+                    .len = len < PIECE_BYTES ? len : PIECE_BYTES};
 }
 
 static void on_written(uv_write_t *write, int err) {
   queued_t *queued = DUSK__OWNER(write, queued_t, write);
   dusk__conn_t *conn = queued->conn;
+  assert(conn->queued_writes > 0);
   conn->queued_writes--;
   if (queued->release) queued->release(queued->arg);
   free(queued);
   dusk__conn_flushed(conn, err);
 }
 
-/* Queues what is left of a write: a copy, or with `release` by reference. */
-static int queue(dusk__conn_t *conn, const char *data, size_t len,
-                 dusk_release_cb release, void *arg) {
-  queued_t *queued = malloc(sizeof(*queued) + (release ? 0 : len));
+static int queue_piece(dusk__conn_t *conn, uv_buf_t buf, bool by_reference,
+                       dusk_release_cb release, void *arg) {
+  queued_t *queued = malloc(sizeof(*queued) + (by_reference ? 0 : buf.len));
   if (queued == NULL) return UV_ENOMEM;
   queued->conn = conn;
   queued->release = release;
   queued->arg = arg;
-  if (release == NULL) data = memcpy(queued->copy, data, len);
-  uv_buf_t buf = uv_buf_init((char *)data, (unsigned)len);
+  if (!by_reference) buf.base = memcpy(queued->copy, buf.base, buf.len);
   int err =
       uv_write(&queued->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written);
   if (err < 0) {
@@ -58,8 +62,24 @@ static int queue(dusk__conn_t *conn, const char *data, size_t len,
     return err;
   }
   conn->queued_writes++;
-  conn->written += (uint32_t)len;
+  conn->written += (uint32_t)buf.len;
   return 0;
+}
+
+/* Queues what is left of a write: a copy, or with `release` by reference. After
+ * an error the connection must be closed: some of it may be queued. */
+static int queue(dusk__conn_t *conn, const char *data, size_t len,
+                 dusk_release_cb release, void *arg) {
+  assert(len > 0);
+  int err = 0;
+  while (err == 0 && len > 0) {
+    uv_buf_t buf = piece(data, len);
+    data += buf.len;
+    len -= buf.len;
+    err =
+        queue_piece(conn, buf, release != NULL, len == 0 ? release : NULL, arg);
+  }
+  return err;
 }
 
 /* How many of the bytes the kernel took at once, or an error. */
@@ -79,7 +99,7 @@ static int failed(dusk__conn_t *conn, int err) {
 int dusk__output_flush(dusk__conn_t *conn) {
   dusk__output_t *output = &conn->server->output;
   if (output->conn != conn || output->len == 0) return 0;
-  uv_buf_t buf = buffer(output->bytes, output->len);
+  uv_buf_t buf = {.base = output->bytes, .len = output->len};
   output->len = 0;
   ssize_t sent = try_write(conn, &buf, 1);
   if (sent < 0) return failed(conn, (int)sent);
@@ -90,6 +110,7 @@ int dusk__output_flush(dusk__conn_t *conn) {
 
 char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
   dusk__output_t *output = &conn->server->output;
+  assert(len <= DUSK__OUTPUT_BYTES);
   /* A flush that fails may call user code, which may gather for another one. */
   while (output->conn && output->conn != conn && output->len > 0)
     dusk__output_flush(output->conn);
@@ -102,6 +123,8 @@ char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
 }
 
 void dusk__output_commit(dusk__conn_t *conn, size_t len) {
+  assert(conn->server->output.conn == conn);
+  assert(len <= DUSK__OUTPUT_BYTES - conn->server->output.len);
   conn->server->output.len += len;
 }
 
@@ -120,7 +143,8 @@ int dusk__output_bytes(dusk__conn_t *conn, const void *data, size_t len) {
 static int write_both(dusk__conn_t *conn, const char *data, size_t len,
                       dusk_release_cb *release, void *arg) {
   dusk__output_t *output = &conn->server->output;
-  uv_buf_t bufs[2] = {buffer(output->bytes, output->len), buffer(data, len)};
+  uv_buf_t bufs[2] = {{.base = output->bytes, .len = output->len},
+                      piece(data, len)};
   output->len = 0;
   ssize_t sent = try_write(conn, bufs, 2);
   if (sent < 0) return (int)sent;

@@ -7,6 +7,7 @@
 #include "server.h"
 #include "strict.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
@@ -47,7 +48,7 @@ static int on_url(llhttp_t *parser, const char *at, size_t len) {
   return fail(ex, 400, 0);
 }
 
-static bool grow_fields(dusk_request_t *req) {
+static bool grow_fields(dusk__request_t *req) {
   size_t capacity = req->field_capacity * 2;
   dusk__field_t *fields = realloc(req->fields, capacity * sizeof(*fields));
   if (fields == NULL) return false;
@@ -58,7 +59,7 @@ static bool grow_fields(dusk_request_t *req) {
 
 static int on_header_field(llhttp_t *parser, const char *at, size_t len) {
   dusk__exchange_t *ex = exchange(parser);
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   uint32_t here = offset(ex, at);
   if (req->field_count > 0) {
     dusk__field_t *last = &req->fields[req->field_count - 1];
@@ -86,7 +87,7 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len) {
 
 static int on_headers_complete(llhttp_t *parser) {
   dusk__exchange_t *ex = exchange(parser);
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   int refusal = dusk__strict_request(ex);
   if (refusal) return fail(ex, refusal, 0);
   /* No protocol is switched to here; a handler that wants to hijacks. */
@@ -139,19 +140,20 @@ static int on_chunk_complete(llhttp_t *parser) {
 static void consume(dusk__exchange_t *ex, const char *to) {
   size_t parsed = (size_t)(to - ex->buffer);
   size_t consumed = parsed - ex->parsed;
+  assert(parsed >= ex->parsed && parsed <= ex->filled);
   ex->parsed = parsed;
   if (ex->stage == DUSK__STAGE_HANDLING) ex->req.body_consumed += consumed;
 }
 
 static int on_body(llhttp_t *parser, const char *at, size_t len) {
   dusk__exchange_t *ex = exchange(parser);
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   req->body_received += len;
   consume(ex, at + len);
   if (req->body_received > ex->server->config.max_body_bytes)
     return fail(ex, 0, DUSK_EBODYTOOLARGE);
   if (req->body == DUSK__BODY_FLOWING || req->body == DUSK__BODY_PAUSED) {
-    req->body_cb(req, (ssize_t)len, at, req->body_arg);
+    req->body_cb(dusk__ex_request(ex), (ssize_t)len, at, req->body_arg);
     if (req->failure) return -1;
   } else {
     req->body_dropped += len;
@@ -207,7 +209,7 @@ static int refusal_of(const dusk__exchange_t *ex, llhttp_errno_t err) {
 
 /* Endless chunk extensions would be a body that never gets larger. */
 static void limit_framing(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   uint64_t framing = req->body_consumed - req->body_received;
   if (framing > MAX_FRAMING_BYTES + FRAMING_BYTES_A_BYTE * req->body_received &&
       req->failure == 0)
@@ -216,7 +218,7 @@ static void limit_framing(dusk__exchange_t *ex) {
 
 /* Its fields one a line, and an empty line, which ends in CR LF. */
 static bool trailer_is_strict(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   if (req->field_count > req->trailer_first)
     return dusk__strict_fields(ex, req->fields[req->trailer_first].name,
                                req->trailer_first) == 0;
@@ -226,6 +228,7 @@ static bool trailer_is_strict(dusk__exchange_t *ex) {
 
 void dusk__parser_run(dusk__exchange_t *ex) {
   const char *from = ex->buffer + ex->parsed;
+  assert(!ex->parsing && ex->refusal == 0 && ex->req.failure == 0);
   ex->parsing = true;
   llhttp_errno_t err =
       llhttp_execute(&ex->parser, from, ex->filled - ex->parsed);

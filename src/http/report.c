@@ -55,6 +55,7 @@ static const field_t requests[] = {
     FIELD(requests_cut, "cut"),
     FIELD(requests_gone, "left by the client"),
     FIELD(requests_cancelled, "cancelled"),
+    FIELD(requests_unended, "never ended by their handlers"),
 };
 
 static const field_t queues[] = {

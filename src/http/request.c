@@ -6,6 +6,7 @@
 #include "chars.h"
 #include "server.h"
 
+#include <assert.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,21 +15,33 @@
 
 enum { ADDRESS_TEXT_BYTES = 80 };
 
-static const char *at(const dusk_request_t *req, uint32_t offset) {
-  const dusk__exchange_t *ex = dusk__ex_of_request(req);
+static const char *at(const dusk__request_t *req, uint32_t offset) {
+  const dusk__exchange_t *ex = dusk__ex_owning(req);
+  assert(ex->start + offset <= ex->capacity);
   return ex->buffer + ex->start + offset;
 }
 
-const char *dusk_request_method(const dusk_request_t *req) {
+const char *dusk__request_method(const dusk__request_t *req) {
   return req->has_line ? at(req, 0) : "";
 }
 
-int dusk__request_method(const dusk_request_t *req) {
-  return dusk__ex_of_request(req)->parser.method;
+int dusk__request_method_number(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->parser.method : 0;
 }
 
-const char *dusk_request_target(const dusk_request_t *req) {
+const char *dusk__request_target(const dusk__request_t *req) {
   return req->has_line ? at(req, req->target) : "";
+}
+
+const char *dusk_request_method(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? dusk__request_method(&ex->req) : "";
+}
+
+const char *dusk_request_target(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? dusk__request_target(&ex->req) : "";
 }
 
 /* Behind the authority of an absolute target, or its begin. */
@@ -40,8 +53,9 @@ static const char *after_authority(const char *target) {
   return authority + strcspn(authority, "/?");
 }
 
-const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len) {
-  const char *target = dusk_request_target(req);
+/* The still encoded path, not NUL-terminated. */
+static const char *path_of(const dusk__request_t *req, size_t *ret_len) {
+  const char *target = dusk__request_target(req);
   const char *path = after_authority(target);
   size_t len = (size_t)(target + req->target_len - path);
   const char *mark = memchr(path, '?', len);
@@ -53,7 +67,7 @@ const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len) {
 
 /* A part of the target with a NUL behind it; path and host have half of the
  * text buffer each. */
-static const char *copy(dusk_request_t *req, size_t place, const char *part,
+static const char *copy(dusk__request_t *req, size_t place, const char *part,
                         size_t len) {
   size_t half = req->target_len + 2;
   if (req->text_capacity < 2 * half) {
@@ -68,19 +82,30 @@ static const char *copy(dusk_request_t *req, size_t place, const char *part,
   return to;
 }
 
-const char *dusk_request_path(dusk_request_t *req) {
-  size_t len;
-  const char *path = dusk__request_path(req, &len);
-  return path[len] == '\0' ? path : copy(req, 0, path, len);
+const char *dusk__request_path(const dusk_request_t *handle, size_t *ret_len) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  *ret_len = 0;
+  return ex ? path_of(&ex->req, ret_len) : "";
 }
 
-const char *dusk_request_query(dusk_request_t *req) {
-  const char *mark = strchr(dusk_request_target(req), '?');
+const char *dusk_request_path(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL) return "";
+  size_t len;
+  const char *path = path_of(&ex->req, &len);
+  return path[len] == '\0' ? path : copy(&ex->req, 0, path, len);
+}
+
+const char *dusk_request_query(dusk_request_t *handle) {
+  const char *mark = strchr(dusk_request_target(handle), '?');
   return mark ? mark + 1 : "";
 }
 
-const char *dusk_request_host(dusk_request_t *req) {
-  const char *target = dusk_request_target(req);
+const char *dusk_request_host(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL) return "";
+  dusk__request_t *req = &ex->req;
+  const char *target = dusk__request_target(req);
   const char *end = after_authority(target);
   const char *authority = strstr(target, "://");
   if (end != target && authority)
@@ -89,11 +114,12 @@ const char *dusk_request_host(dusk_request_t *req) {
   return at(req, req->fields[req->host_field].value);
 }
 
-int dusk_request_version_minor(const dusk_request_t *req) {
-  return req->version_minor;
+int dusk_request_version_minor(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->req.version_minor : -1;
 }
 
-static const char *find(const dusk_request_t *req, size_t from, size_t to,
+static const char *find(const dusk__request_t *req, size_t from, size_t to,
                         const char *name) {
   size_t len = strlen(name);
   for (size_t i = from; i < to; i++) {
@@ -104,20 +130,28 @@ static const char *find(const dusk_request_t *req, size_t from, size_t to,
   return NULL;
 }
 
-const char *dusk_request_header(const dusk_request_t *req, const char *name) {
-  return name ? find(req, 0, req->trailer_first, name) : NULL;
+const char *dusk_request_header(const dusk_request_t *handle,
+                                const char *name) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || name == NULL) return NULL;
+  return find(&ex->req, 0, ex->req.trailer_first, name);
 }
 
-bool dusk_request_header_at(const dusk_request_t *req, size_t index,
+bool dusk_request_header_at(const dusk_request_t *handle, size_t index,
                             const char **ret_name, const char **ret_value) {
-  if (index >= req->trailer_first) return false;
-  *ret_name = at(req, req->fields[index].name);
-  *ret_value = at(req, req->fields[index].value);
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || index >= ex->req.trailer_first) return false;
+  *ret_name = at(&ex->req, ex->req.fields[index].name);
+  *ret_value = at(&ex->req, ex->req.fields[index].value);
   return true;
 }
 
-const char *dusk_request_trailer(const dusk_request_t *req, const char *name) {
-  if (name == NULL || !req->complete || req->failure) return NULL;
+const char *dusk_request_trailer(const dusk_request_t *handle,
+                                 const char *name) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || name == NULL) return NULL;
+  const dusk__request_t *req = &ex->req;
+  if (!req->complete || req->failure) return NULL;
   return find(req, req->trailer_first, req->field_count, name);
 }
 
@@ -210,8 +244,8 @@ void dusk__address_text(const struct sockaddr *addr, char *buf, size_t size) {
   }
 }
 
-const char *dusk_request_peer(dusk_request_t *req) {
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
+static const char *peer_of(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
   if (req->peer) return req->peer;
   struct sockaddr_storage addr;
   socklen_t len = sizeof(addr);
@@ -224,15 +258,25 @@ const char *dusk_request_peer(dusk_request_t *req) {
   return req->peer ? req->peer : "";
 }
 
-dusk_context_t *dusk_request_context(dusk_request_t *req) {
-  dusk__exchange_t *ex = dusk__ex_of_request(req);
+void dusk__request_note_peer(dusk__exchange_t *ex) {
+  if (ex->server->config.on_request_end && ex->begun) peer_of(ex);
+}
+
+const char *dusk_request_peer(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? peer_of(ex) : "";
+}
+
+dusk_context_t *dusk__request_context(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
   if (req->ctx) return req->ctx;
   if (ex->conn == NULL) return ex->server->gone;
   dusk_context_t *parent = dusk__conn_context(ex->conn);
   uint64_t timeout_ms = ex->server->config.request_timeout_ms;
   int err = UV_ENOMEM;
   if (parent && timeout_ms != DUSK_OFF)
-    err = dusk_context_with_timeout(parent, timeout_ms, NULL, &req->ctx);
+    err = dusk_context_with_timeout(parent, timeout_ms, &dusk_timed_out,
+                                    &req->ctx);
   else if (parent)
     err = dusk_context_with_cancel(parent, &req->ctx);
   if (err < 0) return NULL;
@@ -241,18 +285,27 @@ dusk_context_t *dusk_request_context(dusk_request_t *req) {
   return req->ctx;
 }
 
-dusk_context_t *dusk_request_draining(dusk_request_t *req) {
-  return dusk_server_draining(dusk__ex_of_request(req)->server);
+dusk_context_t *dusk_request_context(dusk_request_t *handle) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? dusk__request_context(ex) : NULL;
 }
 
-void dusk_request_set_data(dusk_request_t *req, void *data) {
-  req->data = data;
+dusk_context_t *dusk_request_draining(dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->server->draining : NULL;
 }
 
-void *dusk_request_data(const dusk_request_t *req) {
-  return req->data;
+void dusk_request_set_data(dusk_request_t *handle, void *data) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex) ex->req.data = data;
 }
 
-uint64_t dusk_request_content_length(const dusk_request_t *req) {
-  return req->content_length;
+void *dusk_request_data(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->req.data : NULL;
+}
+
+uint64_t dusk_request_content_length(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->req.content_length : 0;
 }

@@ -5,10 +5,19 @@
 #include "exchange.h"
 
 /* The method by llhttp's number. */
-int dusk__request_method(const dusk_request_t *req);
+int dusk__request_method_number(const dusk_request_t *handle);
+const char *dusk__request_method(const dusk__request_t *req);
+const char *dusk__request_target(const dusk__request_t *req);
 
 /* The still encoded path, not NUL-terminated. */
-const char *dusk__request_path(const dusk_request_t *req, size_t *ret_len);
+const char *dusk__request_path(const dusk_request_t *handle, size_t *ret_len);
+
+/* dusk_request_context, for who has the thing itself. */
+dusk_context_t *dusk__request_context(dusk__exchange_t *ex);
+
+/* Asks for its peer now if on_request_end, which may come later than the
+ * connection's end, can want it. */
+void dusk__request_note_peer(dusk__exchange_t *ex);
 
 /* The text of a socket's address, as dusk_request_peer and
  * dusk_server_address tell it. */

@@ -14,6 +14,7 @@ const dusk_cause_t dusk_drain_cancelled = {UV_ECANCELED,
 const dusk_cause_t dusk_server_closed = {UV_ECANCELED, "the server was closed"};
 const dusk_cause_t dusk_connection_cut = {UV_ECANCELED,
                                           "the connection was cut"};
+const dusk_cause_t dusk_timed_out = {UV_ETIMEDOUT, "a time-out has passed"};
 const dusk_cause_t dusk_client_gone = {UV_ECANCELED, "the client went away"};
 const dusk_cause_t dusk_response_ended = {UV_ECANCELED,
                                           "the response has ended"};
@@ -26,6 +27,15 @@ const char *dusk_llhttp_version(void) {
   return DUSK_LLHTTP_VERSION;
 }
 
+/* -- Threads --------------------------------------------------------------- */
+
+/* Who ran the loop may have left it to another thread once all is over. */
+bool dusk__server_on_thread(const dusk_server_t *server) {
+  uv_thread_t self = uv_thread_self();
+  return server->drain.phase == DUSK_CLOSED ||
+         uv_thread_equal(&self, &server->thread);
+}
+
 /* -- The loop's turn ------------------------------------------------------- */
 
 static void on_no_block(uv_idle_t *idle) {
@@ -34,6 +44,7 @@ static void on_no_block(uv_idle_t *idle) {
 
 static void on_turn(uv_check_t *check) {
   dusk_server_t *server = DUSK__OWNER(check, dusk_server_t, turn);
+  dusk__server_note_thread(server);
   uv_check_stop(&server->turn);
   uv_idle_stop(&server->no_block);
   dusk__server_ref(server); /* a callback may give the last one back */
@@ -56,7 +67,7 @@ void dusk__server_at_turn(dusk_server_t *server) {
 }
 
 void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex) {
-  dusk__list_remove(&ex->turn_link);
+  if (dusk__list_linked(&ex->turn_link)) dusk__list_remove(&ex->turn_link);
   dusk__list_append(&server->turn_exchanges, &ex->turn_link);
   dusk__server_at_turn(server);
 }
@@ -113,12 +124,9 @@ static void free_server(dusk_server_t *server) {
   dusk__drain_done(server);
   dusk__seal_done(server);
   free(server->next_conn);
-  dusk__ex_free(server->next_input);
-  while (server->spares) {
-    dusk__exchange_t *ex = server->spares;
-    server->spares = ex->next_spare;
-    dusk__ex_free(ex);
-  }
+  assert(dusk__list_empty(&server->held));
+  assert(dusk__list_empty(&server->turn_exchanges));
+  dusk__ex_free_all(server);
   dusk__output_done(&server->output);
   dusk_context_unref(server->ctx);
   dusk_context_unref(server->draining);
@@ -222,6 +230,10 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
     return UV_EINVAL;
   dusk_server_t *server = calloc(1, sizeof(*server));
   if (server == NULL) return UV_ENOMEM;
+  if ((uintptr_t)server & DUSK__GENERATION_BITS) { /* an allocator's tags */
+    free(server);
+    return UV_ENOTSUP;
+  }
   server->loop = dusk_context_loop(root);
   server->root = dusk_context_ref(root);
   server->config = *config;
@@ -229,6 +241,10 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
   set_defaults(&server->config);
   server->refs = 1;
   server->owned = true;
+  server->thread = uv_thread_self();
+  dusk__list_init(&server->spares);
+  dusk__list_init(&server->bare);
+  dusk__list_init(&server->held);
   dusk__list_init(&server->listeners);
   dusk__list_init(&server->hooks);
   dusk__list_init(&server->turn_exchanges);
@@ -248,6 +264,8 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
 
 void dusk_server_unref(dusk_server_t *server) {
   if (server == NULL) return;
+  assert(dusk__server_on_thread(server));
+  assert(server->owned);
   server->owned = false;
   if (server->drain.phase == DUSK_CLOSED)
     dusk__server_close_handles(server);
@@ -261,6 +279,7 @@ void dusk_server_unref(dusk_server_t *server) {
 int dusk_server_serve(dusk_server_t *server, const char *address,
                       dusk_serve_cb cb, void *arg) {
   if (server == NULL || address == NULL) return UV_EINVAL;
+  assert(dusk__server_on_thread(server));
   if (server->drain.phase >= DUSK_DRAINING) return DUSK_ESERVERCLOSED;
   return dusk__listener_open(server, address, cb, arg);
 }
@@ -268,6 +287,7 @@ int dusk_server_serve(dusk_server_t *server, const char *address,
 int dusk_server_address(const dusk_server_t *server, size_t index, char *buf,
                         size_t size) {
   if (server == NULL || buf == NULL) return UV_EINVAL;
+  assert(dusk__server_on_thread(server));
   const dusk__link_t *link = server->listeners.next;
   while (link != &server->listeners && index-- > 0)
     link = link->next;
@@ -284,8 +304,10 @@ int dusk_server_on_shutdown(dusk_server_t *server,
                             void (*cb)(dusk_server_t *server, void *arg),
                             void *arg) {
   if (server == NULL || cb == NULL) return UV_EINVAL;
+  assert(dusk__server_on_thread(server));
   dusk__hook_t *hook = malloc(sizeof(*hook));
   if (hook == NULL) return UV_ENOMEM;
+  dusk__list_init(&hook->link);
   hook->cb = cb;
   hook->arg = arg;
   dusk__list_append(&server->hooks, &hook->link);
@@ -293,5 +315,6 @@ int dusk_server_on_shutdown(dusk_server_t *server,
 }
 
 dusk_context_t *dusk_server_draining(dusk_server_t *server) {
+  assert(dusk__server_on_thread(server));
   return server->draining;
 }

@@ -18,6 +18,7 @@ typedef struct dusk__hook {
 
 struct dusk_server {
   uv_loop_t *loop;
+  uv_thread_t thread;          /* that ran it when it last called us */
   dusk_server_config_t config; /* defaults filled in */
   dusk_context_t *root;        /* names the loop; the embedder's */
   dusk_context_t *ctx;         /* parent of the connections'; the hard cancel */
@@ -32,8 +33,10 @@ struct dusk_server {
   size_t conn_count[DUSK__PHASES];
   dusk__timeouts_t timeouts;
   dusk__output_t output;
-  dusk__exchange_t *spares;
+  dusk__link_t spares; /* exchanges to be used again, with their buffers */
   size_t spare_count;
+  dusk__link_t bare; /* and without */
+  dusk__link_t held; /* without a connection, and not ended by their handlers */
   dusk__conn_t *next_conn;      /* for the next accepted socket */
   dusk__exchange_t *next_input; /* what libuv reads into for a connection that
                                  * has no exchange */
@@ -74,6 +77,15 @@ size_t dusk__server_connections(const dusk_server_t *server);
 
 /* Calls on_error, if there is one. */
 void dusk__server_tell_error(dusk_server_t *server, int err, const char *text);
+
+/* The loop has called: the thread that runs it is this one. */
+static inline void dusk__server_note_thread(dusk_server_t *server) {
+#ifndef NDEBUG
+  server->thread = uv_thread_self();
+#else
+  (void)server;
+#endif
+}
 
 /* Has dusk__server_on_turn run before the loop waits again. */
 void dusk__server_at_turn(dusk_server_t *server);

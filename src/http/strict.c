@@ -157,7 +157,7 @@ static bool is_target(uint8_t method, const char *target) {
 int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {
   char *base = ex->buffer + ex->start;
   size_t len = ex->filled - ex->start;
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   for (size_t i = first; i < req->field_count; i++) {
     dusk__field_t *field = &req->fields[i];
     size_t name_end = field->name + field->name_len;
@@ -186,7 +186,7 @@ int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {
 static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
   char *line = ex->buffer + ex->start;
   size_t len = ex->filled - ex->start;
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   /* That a method is a known one llhttp has seen to. */
   size_t method = req->target - 1;
   size_t target_end = req->target + req->target_len;
@@ -198,7 +198,9 @@ static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
     return 400;
   if (memcmp(line + target_end + 6, "1.1", 3) == 0)
     req->version_minor = 1;
-  else if (memcmp(line + target_end + 6, "1.0", 3) != 0)
+  else if (memcmp(line + target_end + 6, "1.0", 3) == 0)
+    req->version_minor = 0;
+  else
     return 505;
   line[method] = line[target_end] = '\0';
   req->has_line = true;
@@ -236,7 +238,7 @@ static void look_at(dusk__exchange_t *ex, int index, seen_t *seen) {
 }
 
 int dusk__strict_request(dusk__exchange_t *ex) {
-  dusk_request_t *req = &ex->req;
+  dusk__request_t *req = &ex->req;
   size_t fields_at;
   int refusal = check_request_line(ex, &fields_at);
   if (refusal == 0) refusal = dusk__strict_fields(ex, fields_at, 0);

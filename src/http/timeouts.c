@@ -6,6 +6,8 @@
 
 #include "server.h"
 
+#include <assert.h>
+
 static void rearm(dusk_server_t *server);
 
 static dusk__conn_t *first(dusk__link_t *waits) {
@@ -14,6 +16,7 @@ static dusk__conn_t *first(dusk__link_t *waits) {
 
 static void on_timer(uv_timer_t *timer) {
   dusk_server_t *server = timer->data;
+  dusk__server_note_thread(server);
   uint64_t now = dusk__now_ms(server);
   server->timeouts.armed_ms = UINT64_MAX;
   for (int wait = 0; wait < DUSK__WAITS; wait++) {
@@ -63,6 +66,7 @@ void dusk__timeout_clear(dusk__conn_t *conn) {
 
 void dusk__timeout_set(dusk__conn_t *conn, dusk__wait_t wait,
                        uint64_t deadline_ms) {
+  assert(conn->phase != DUSK__CLOSED && wait < DUSK__WAITS);
   dusk__timeout_clear(conn);
   if (deadline_ms == DUSK_OFF) return;
   conn->wait = wait;

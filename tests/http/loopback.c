@@ -74,13 +74,18 @@ void loopback_assert_adds_up(const dusk_report_t *r) {
   assert_int_equal(r->requests_now, 0);
 }
 
-int loopback_connect(loopback_t *lb) {
+int loopback_connect_blocking(loopback_t *lb) {
   struct sockaddr_in addr = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   addr.sin_port = htons((uint16_t)atoi(strrchr(lb->address, ':') + 1));
   int client = socket(AF_INET, SOCK_STREAM, 0);
   assert_true(client >= 0);
   assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), 0);
+  return client;
+}
+
+int loopback_connect(loopback_t *lb) {
+  int client = loopback_connect_blocking(lb);
   assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
   return client;
 }

@@ -37,6 +37,7 @@ void loopback_assert_adds_up(const dusk_report_t *report);
 
 /* A connected client. */
 int loopback_connect(loopback_t *lb);
+int loopback_connect_blocking(loopback_t *lb);
 void loopback_send(int client, const char *text);
 
 /* Runs the loop until `client` has received `len` bytes, or `until` is in them

@@ -16,7 +16,7 @@
 
 static void answer(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
-  dusk_response_header(res, "X-Path", dusk_request_path(req));
+  dusk_response_add_header(res, "X-Path", dusk_request_path(req));
   dusk_response_text(res, 200, "hello\n");
 }
 
@@ -31,6 +31,9 @@ static size_t exchange(loopback_t *lb, int client, const char *requests,
 
 static void a_keep_alive_request_allocates_nothing(void **state) {
   (void)state;
+#ifdef __SANITIZE_ADDRESS__
+  skip(); /* exchanges are freed, so that their late users are told */
+#endif
   dusk_server_config_t config = {.handler = answer};
   loopback_t lb;
   loopback_open(&lb, &config);
@@ -56,8 +59,8 @@ static void on_collected(dusk_request_t *req, int status, const char *data,
     return;
   }
   dusk_request_context(req);
-  dusk_response_header(res, "X-Peer", dusk_request_peer(req));
-  dusk_response_header(res, "X-Path", dusk_request_path(req));
+  dusk_response_add_header(res, "X-Peer", dusk_request_peer(req));
+  dusk_response_add_header(res, "X-Path", dusk_request_path(req));
   dusk_response_write(res, data, len);
   dusk_response_end(res, data, len);
 }

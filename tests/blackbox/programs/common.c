@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 void say(const char *format, ...) {
-  char line[1024];
+  char line[4096];
   va_list args;
   va_start(args, format);
   int len = vsnprintf(line, sizeof line - 1, format, args);

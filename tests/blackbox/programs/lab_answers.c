@@ -32,7 +32,7 @@ static void declare(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
   char length[32];
   dusk_request_query_value(req, "length", length, sizeof length);
-  dusk_response_header(res, "Content-Length", length);
+  dusk_response_add_header(res, "Content-Length", length);
   uint64_t left = query_number(req, "write", 0);
   while (left-- > 0)
     dusk_response_write(res, "x", 1);
@@ -43,7 +43,7 @@ static void declare(dusk_response_t *res, dusk_request_t *req, void *arg) {
 static void over(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)req;
   (void)arg;
-  dusk_response_header(res, "Content-Length", "5");
+  dusk_response_add_header(res, "Content-Length", "5");
   dusk_response_write(res, "abc", 3);
   say("over: %s", result_text(dusk_response_write(res, "too much", 8)));
   dusk_response_end(res, "de", 2);
@@ -53,7 +53,7 @@ static void over(dusk_response_t *res, dusk_request_t *req, void *arg) {
 static void close_after(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)req;
   (void)arg;
-  dusk_response_header(res, "Connection", "close");
+  dusk_response_add_header(res, "Connection", "close");
   dusk_response_text(res, 200, "hello\n");
 }
 
@@ -74,15 +74,16 @@ static void chunks(dusk_response_t *res, dusk_request_t *req, void *arg) {
 static void fields(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)req;
   (void)arg;
-  dusk_response_header(res, "X-One", "1");
-  dusk_response_header(res, "Set-Cookie", "a=1");
-  dusk_response_header(res, "Set-Cookie", "b=2");
-  dusk_response_header(res, "Date", "Thu, 01 Jan 1970 00:00:00 GMT");
+  dusk_response_add_header(res, "X-One", "1");
+  dusk_response_add_header(res, "Set-Cookie", "a=1");
+  dusk_response_add_header(res, "Set-Cookie", "b=2");
+  dusk_response_add_header(res, "Date", "Thu, 01 Jan 1970 00:00:00 GMT");
   say("split: %s",
-      result_text(dusk_response_header(res, "X-Two", "a\r\nX-Evil: 1")));
-  say("name: %s", result_text(dusk_response_header(res, "X Two", "a")));
+      result_text(dusk_response_add_header(res, "X-Two", "a\r\nX-Evil: 1")));
+  say("name: %s", result_text(dusk_response_add_header(res, "X Two", "a")));
   dusk_response_write(res, "a", 1);
-  say("late field: %s", result_text(dusk_response_header(res, "X-Late", "1")));
+  say("late field: %s",
+      result_text(dusk_response_add_header(res, "X-Late", "1")));
   say("late status: %s", result_text(dusk_response_status(res, 500)));
   dusk_response_end(res, "b", 1);
 }

@@ -43,6 +43,7 @@ static void on_watched_end(dusk_waiter_t *waiter) {
                    : cause == &dusk_response_ended  ? "response ended"
                    : cause == &dusk_drain_cancelled ? "drain cancelled"
                    : cause == &dusk_server_closed   ? "server closed"
+                   : cause == &dusk_timed_out       ? "timed out"
                                                     : cause->text);
   if (!watch->answers_at_once) {
     int err = dusk_response_text(watch->res, 200, "watched\n");

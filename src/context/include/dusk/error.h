@@ -23,7 +23,10 @@ extern "C" {
   X(EBADBODY,      -10003, "http: malformed request body")                    \
   X(ELENGTH,       -10004, "http: wrote more than the declared Content-Length") \
   X(ENOBODY,       -10005, "http: request method or response status code does not allow body") \
-  X(EHIJACKED,     -10006, "http: connection has been hijacked")
+  X(EHIJACKED,     -10006, "http: connection has been hijacked")              \
+  X(ESHORT,        -10007, "http: wrote less than the declared Content-Length") \
+  X(EHEADERSENT,   -10008, "http: response header has already been written")  \
+  X(EBODYTAKEN,    -10009, "http: request body has already been asked for")
 /* clang-format on */
 
 #define DUSK_X(name, code, text) DUSK_##name = code,

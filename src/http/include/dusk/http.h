@@ -4,7 +4,9 @@
  * timeouts and limits, and a shutdown bounded by a context.
  *
  * Threads: all functions belong to the thread of the server's loop, and all
- * callbacks run there. The library never logs, exits, or touches signals, with
+ * callbacks run there; with assertions on, the wrong thread stops the program.
+ * Whoever takes the loop over from a thread that ran it uses the server only
+ * once it has closed. The library never logs, exits, or touches signals, with
  * one exception: the first server made sets SIGPIPE to ignored if it finds its
  * default disposition, since libuv writes without MSG_NOSIGNAL and a client
  * that hangs up must cost a UV_EPIPE, not the process.
@@ -13,7 +15,18 @@
  *
  * Errors: see dusk/error.h. On failure outputs (ret_...) are untouched.
  * Strings given to the library are borrowed until the call returns, unless a
- * function says otherwise; strings it gives live as long as their object. */
+ * function says otherwise; strings it gives live as long as their object.
+ *
+ * Requests and responses are handles: pointers to be given back, never to be
+ * looked into or compared but for equality. Each names one message. One that is
+ * used after its end (see dusk_handler_cb) does nothing and reaches nobody
+ * else: functions give UV_ECANCELED, or NULL, "", 0 or false; but with
+ * assertions on the program stops there, and under AddressSanitizer that tells
+ * who had ended it. This holds as long as the server is there, and for the next
+ * million messages of the same memory (x86-64, AArch64); where pointers have no
+ * bits to spare (32 bits), for the next few, and what was used longest ago is
+ * used anew first. For this some 700 bytes stay with the server for each
+ * request that ever ran at the same time. */
 #ifndef DUSK_HTTP_H
 #define DUSK_HTTP_H
 
@@ -33,8 +46,10 @@ typedef struct dusk_response dusk_response_t;
  * connection at a time. It ends its response before it returns or later, from
  * any callback on the loop; it must end it, also when the client has gone:
  * request and response stay valid until it does, and no longer, except that
- * within the handler's own call they outlive the end of the response. When the
- * connection was cut, writes give UV_ECANCELED and end only releases.
+ * within the handler's own call, and in every callback that is given one of
+ * them, they outlive the end of the response. When the connection was cut, or
+ * the server has answered in the handler's stead (after request_timeout, or a
+ * body that failed), writes give UV_ECANCELED and end only releases.
  * Go: http.Handler. */
 typedef void (*dusk_handler_cb)(dusk_response_t *res, dusk_request_t *req,
                                 void *arg);
@@ -47,6 +62,7 @@ typedef struct dusk_request_end {
   uint64_t body_bytes;  /* of the response, as handed to the kernel */
   uint64_t duration_ms; /* from the request's first byte, on the loop's clock */
   int err;              /* 0, or why the response is not whole */
+  const dusk_cause_t *cause; /* why the request ended; never NULL */
 } dusk_request_end_t;
 
 typedef void (*dusk_request_end_cb)(dusk_request_t *req,
@@ -94,14 +110,41 @@ typedef struct dusk_server_config {
                              * of the bound */
 
   /* Called once a request, also for one that was refused before a handler got
-   * it (whose method and target are "" if its request line can't be told), when
-   * the response has been handed to the kernel, or to the one write of a
-   * pipelined batch, or was given up. The request may still be read. */
+   * it (whose method and target are "" if its request line can't be told, its
+   * version -1). The request may still be read, its peer is known. When:
+   *   answered      when the handler has ended the response, all of it has been
+   *                 handed to the kernel, or to the one write of a pipelined
+   *                 batch, and the request's body has been read or given up;
+   *                 err 0, cause dusk_response_ended
+   *   refused       when the server's own reply has been handed over likewise,
+   *                 also when a handler still holds the request; err 0, cause
+   *                 dusk_timed_out (408, and 503 after request_timeout), else
+   *                 dusk_response_ended
+   *   too short     as answered; DUSK_ESHORT, dusk_response_ended
+   *   aborted       as answered; UV_ECANCELED, dusk_connection_cut, or what
+   *                 made the handler do so if it is known: dusk_client_gone,
+   *                 dusk_timed_out
+   *   reset         inside dusk_response_reset, or when the callback that calls
+   *                 it returns; UV_ECANCELED, dusk_connection_cut
+   *   hijacked      likewise; 0, dusk_response_ended
+   *   client gone   when the handler ends what has no connection any more;
+   *                 UV_ECONNRESET, dusk_client_gone
+   *   timed out     likewise, for want of a moving client (write_timeout) or
+   *                 after request_timeout in the middle of an answer;
+   *                 UV_ETIMEDOUT, dusk_timed_out
+   *   cut           likewise, by the drain, by close, or for want of memory;
+   *                 UV_ECANCELED, dusk_drain_cancelled, dusk_server_closed,
+   *                 dusk_connection_cut
+   * A handler that never ends its response is told by on_request_cut, and in
+   * the report. */
   dusk_request_end_cb on_request_end;
   void *on_request_end_arg;
 
-  /* Called for each request that a handler still has when the drain's bound or
-   * dusk_server_close is about to cut it. */
+  /* Called once for each request that a handler still has when the drain's
+   * bound or dusk_server_close is about to cut it; and when the drain ends,
+   * before shutdown's callback, for each one whose connection has gone, or that
+   * the server has answered itself, and that its handler has not ended. It may
+   * end it here. */
   dusk_request_cut_cb on_request_cut;
   void *on_request_cut_arg;
 
@@ -113,7 +156,8 @@ typedef struct dusk_server_config {
 
 /* A server on the loop of `root`, which must outlive it; `config` is copied.
  * Owned by the caller until dusk_server_unref. Errors: UV_EINVAL, UV_ENOMEM,
- * what uv_timer_init and the like give. */
+ * UV_ENOTSUP where the allocator's pointers carry tags (memory tagging on
+ * AArch64), what uv_timer_init and the like give. */
 DUSK_EXTERN int dusk_server_new(dusk_context_t *root,
                                 const dusk_server_config_t *config,
                                 dusk_server_t **ret_server);
@@ -221,6 +265,9 @@ typedef struct dusk_report {
   uint64_t requests_gone; /* their client left */
 
   uint64_t requests_cancelled; /* told by the hard cancel, however they ended */
+  uint64_t requests_unended;   /* that are over (counted above, or before the
+                                * drain), and whose handlers have not ended
+                                * their responses up to now */
 
   uint64_t conns_now;    /* still there */
   uint64_t requests_now; /* still running */
@@ -282,9 +329,11 @@ DUSK_EXTERN void dusk_server_close(dusk_server_t *server);
 /* The causes that request contexts of a drained or closed server end with. */
 DUSK_EXTERN extern const dusk_cause_t dusk_drain_cancelled;
 DUSK_EXTERN extern const dusk_cause_t dusk_server_closed;
-/* ... when the connection was cut for another reason, by a time-out or for want
- * of memory; when the client went away; and when the response has ended. */
+/* ... when the connection was cut for another reason: its handler's wish, or
+ * want of memory; when a time-out of the server's has passed; when the client
+ * went away; and when the response has ended. */
 DUSK_EXTERN extern const dusk_cause_t dusk_connection_cut;
+DUSK_EXTERN extern const dusk_cause_t dusk_timed_out;
 DUSK_EXTERN extern const dusk_cause_t dusk_client_gone;
 DUSK_EXTERN extern const dusk_cause_t dusk_response_ended;
 
@@ -307,7 +356,8 @@ DUSK_EXTERN dusk_context_t *dusk_server_draining(dusk_server_t *server);
 /* The method, "GET"; the target as sent, "/a%20b?x=1"; its path, still encoded,
  * "/a%20b"; its query without '?', "x=1", or "" (also for "?"). A target in
  * absolute form has its path here; NULL when memory ran out. The minor version:
- * 1 for HTTP/1.1. The host: from an absolute target, else the Host field, else
+ * 1 for HTTP/1.1, -1 for a refused request whose version isn't known or none of
+ * ours. The host: from an absolute target, else the Host field, else
  * "". */
 DUSK_EXTERN const char *dusk_request_method(const dusk_request_t *req);
 DUSK_EXTERN const char *dusk_request_target(const dusk_request_t *req);
@@ -378,7 +428,7 @@ typedef void (*dusk_body_cb)(dusk_request_t *req, ssize_t nread,
  * call. A client that waits for it is sent 100 Continue. A body that nobody
  * asks for is read and dropped when the response ends, if less than 256 KiB
  * are missing; else the connection closes after the response.
- * Errors: UV_EINVAL, UV_EALREADY the second time, UV_ECANCELED when the
+ * Errors: UV_EINVAL, DUSK_EBODYTAKEN the second time, UV_ECANCELED when the
  * connection was cut or the response has ended. */
 DUSK_EXTERN int dusk_request_body(dusk_request_t *req, dusk_body_cb cb,
                                   void *arg);
@@ -402,31 +452,54 @@ DUSK_EXTERN uint64_t dusk_request_content_length(const dusk_request_t *req);
 
 /* -- Response -------------------------------------------------------------- */
 
-/* Sets the status, 200 to 999; 200 by default. Errors: UV_EINVAL, UV_EALREADY
- * once the header has been written. */
+/* Sets the status, 200 to 999; 200 by default. Errors: UV_EINVAL,
+ * DUSK_EHEADERSENT. */
 DUSK_EXTERN int dusk_response_status(dusk_response_t *res, int status);
 
-/* Adds a header field, copied. A second one of the same name is a second field.
- * `Content-Length` declares the length of a streamed body, `Connection: close`
- * closes after this response, `Date` replaces the server's. Transfer-Encoding
- * is the server's business. Errors: UV_EINVAL for a name that is no token, a
- * value with control bytes or a length that is no number, UV_EALREADY once the
- * header has been written, UV_ENOMEM. */
-DUSK_EXTERN int dusk_response_header(dusk_response_t *res, const char *name,
-                                     const char *value);
+/* Header fields, as they will be written; name and value are copied, names are
+ * compared in any case.
+ *   set     puts the field in the place of all of its name
+ *   add     puts it behind them
+ *   remove  takes all of its name away; 0, too, if there is none
+ *   get     the first value of that name, borrowed until a field is changed or
+ *           the header is written; NULL if there is none
+ * Some are the server's business, too:
+ *   Content-Length     set and add declare the length of a streamed body, and
+ *                      remove takes that back. get: what was declared, and once
+ *                      the header has been written what that says
+ *   Date               set and add put their own in the server's place, and
+ *                      remove puts the server's back. get: their own, or NULL
+ *   Connection         the handler's options, `close` among them, go into one
+ *                      field with the server's; keep-alive is not said when the
+ *                      connection closes. remove and get: the handler's
+ *   Transfer-Encoding  UV_EINVAL from set and add; remove does nothing, get is
+ *                      NULL
+ * Errors: UV_EINVAL for a name that is no token, a value with control bytes or
+ * a length that is no number; DUSK_EHEADERSENT; UV_ENOBUFS beyond 32 KiB of
+ * fields; UV_ENOMEM. Go: ResponseWriter.Header. */
+DUSK_EXTERN int dusk_response_set_header(dusk_response_t *res, const char *name,
+                                         const char *value);
+DUSK_EXTERN int dusk_response_add_header(dusk_response_t *res, const char *name,
+                                         const char *value);
+DUSK_EXTERN int dusk_response_remove_header(dusk_response_t *res,
+                                            const char *name);
+DUSK_EXTERN const char *dusk_response_get_header(dusk_response_t *res,
+                                                 const char *name);
 
 /* Writes the header if it has not been written, and `len` bytes of body, and
  * ends the response: length known, so no chunks unless the body was begun by
  * dusk_response_write. `data` is copied or sent before the call returns. With
  * less than was declared the connection closes, so that the client can tell.
  * Releases request and response, see dusk_handler_cb; also on error:
- * UV_ECANCELED when the connection was cut, DUSK_ENOBODY, DUSK_ELENGTH,
- * UV_ENOMEM, DUSK_EHIJACKED. On any of them the response is not whole and the
- * connection closes, except DUSK_ENOBODY: it goes out without the body. */
+ * UV_ECANCELED when the connection was cut, DUSK_ENOBODY, DUSK_ELENGTH for more
+ * than was declared, DUSK_ESHORT for less, UV_ENOMEM, DUSK_EHIJACKED. On any of
+ * them the response is not whole and the connection closes, except
+ * DUSK_ENOBODY: it goes out without the body. */
 DUSK_EXTERN int dusk_response_end(dusk_response_t *res, const void *data,
                                   size_t len);
 
-/* Sets Content-Type to "text/plain; charset=utf-8" and ends with `text`. */
+/* Sets the status, and Content-Type to "text/plain; charset=utf-8" if the
+ * handler has set none, and ends with `text`. */
 DUSK_EXTERN int dusk_response_text(dusk_response_t *res, int status,
                                    const char *text);
 
@@ -441,7 +514,8 @@ DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
 
 /* The same as write and end, for a large body by reference: `data` is kept, not
  * copied, until `release` is called with `arg`, once, also on error, and
- * possibly inside the call: it must not use this server. */
+ * possibly inside the call: it must not use this server. NULL for data that
+ * never goes, such as a constant. */
 typedef void (*dusk_release_cb)(void *arg);
 DUSK_EXTERN int dusk_response_write_ref(dusk_response_t *res, const void *data,
                                         size_t len, dusk_release_cb release,
@@ -458,9 +532,16 @@ DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
                                          dusk_drained_cb cb, void *arg);
 
 /* Gives the response up: what was written goes out, the connection closes, and
- * a body that was begun is never made to look whole. Releases like end.
+ * a body that was begun is never made to look whole. If the server has failed
+ * the request's body, and no header has been written, the reply that fits goes
+ * out: 400, 408, 413 or 503. Releases like end.
  * Go: panic(http.ErrAbortHandler). */
 DUSK_EXTERN void dusk_response_abort(dusk_response_t *res);
+
+/* Cuts the connection now, by a reset: what was written and not yet sent is
+ * dropped, also what a client that has stalled leaves queued. Counted as cut.
+ * Releases like end. Go: Conn.SetLinger(0) and Close. */
+DUSK_EXTERN void dusk_response_reset(dusk_response_t *res);
 
 /* Takes the connection over: *ret_fd is the caller's, non-blocking, and so is
  * *ret_early (free it), `*ret_early_len` bytes that the client sent already.

@@ -1,0 +1,455 @@
+/* How requests end, and who is told: on_request_end with the cause,
+ * on_request_cut and the report with what a handler never ended. */
+#include "loopback.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GET "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+#define POST "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
+
+typedef struct ends {
+  int count;
+  dusk_request_end_t last;
+  char target[32];
+  char peer[64];
+  int version_minor;
+  int cuts;
+  dusk_response_t *end_in_cut;
+} ends_t;
+
+static ends_t ends;
+
+static void on_request_end(dusk_request_t *req, const dusk_request_end_t *end,
+                           void *arg) {
+  (void)arg;
+  ends.count++;
+  ends.last = *end;
+  ends.version_minor = dusk_request_version_minor(req);
+  snprintf(ends.target, sizeof(ends.target), "%s", dusk_request_target(req));
+  snprintf(ends.peer, sizeof(ends.peer), "%s", dusk_request_peer(req));
+}
+
+static void on_request_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
+  (void)age_ms;
+  (void)arg;
+  ends.cuts++;
+  assert_string_equal(dusk_request_target(req), "/x");
+  if (ends.end_in_cut) dusk_response_end(ends.end_in_cut, NULL, 0);
+}
+
+static dusk_server_config_t watched(void) {
+  memset(&ends, 0, sizeof(ends));
+  return (dusk_server_config_t){.on_request_end = on_request_end,
+                                .on_request_cut = on_request_cut};
+}
+
+static void was(int status, int err, const dusk_cause_t *cause) {
+  assert_int_equal(ends.count, 1);
+  assert_int_equal(ends.last.status, status);
+  assert_int_equal(ends.last.err, err);
+  assert_ptr_equal(ends.last.cause, cause);
+  assert_int_equal(strncmp(ends.peer, "127.0.0.1:", 10), 0);
+}
+
+static void run_until_ended(loopback_t *lb) {
+  while (ends.count == 0)
+    uv_run(&lb->loop, UV_RUN_ONCE);
+}
+
+static void close_both(loopback_t *lb, int client) {
+  close(client);
+  loopback_close(lb, 5000);
+}
+
+/* -- Causes ---------------------------------------------------------------- */
+
+static void an_answered_one_has_ended(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  dusk_response_end(held.res, "hello", 5);
+  was(200, 0, &dusk_response_ended);
+  close_both(&lb, client);
+}
+
+static void one_that_falls_short_says_so(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  dusk_response_set_header(held.res, "Content-Length", "9");
+  assert_int_equal(dusk_response_end(held.res, "hello", 5), DUSK_ESHORT);
+  run_until_ended(&lb);
+  was(200, DUSK_ESHORT, &dusk_response_ended);
+  assert_string_equal(dusk_strerror(DUSK_ESHORT),
+                      "http: wrote less than the declared Content-Length");
+  close_both(&lb, client);
+}
+
+static void a_client_that_leaves_is_gone(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  struct linger reset = {.l_onoff = 1};
+  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  dusk_request_peer(held.req); /* a reset one can't be asked any more */
+  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  close(client);
+  while (dusk_context_err(ctx) == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
+  dusk_context_unref(ctx);
+  assert_int_equal(ends.count, 0); /* the handler still has it */
+  assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
+  was(0, UV_ECONNRESET, &dusk_client_gone);
+  loopback_close(&lb, 5000);
+}
+
+static void a_server_that_closes_says_so(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  dusk_server_close(lb.server);
+  dusk_response_end(held.res, NULL, 0);
+  was(0, UV_ECANCELED, &dusk_server_closed);
+  assert_int_equal(ends.cuts, 1);
+  close(client);
+  loopback_finish(&lb);
+}
+
+static void the_drains_bound_says_so(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  loopback_shutdown(&lb, 50);
+  dusk_response_end(held.res, NULL, 0);
+  was(0, UV_ECANCELED, &dusk_drain_cancelled);
+  assert_int_equal(ends.cuts, 1);
+  close(client);
+  loopback_finish(&lb);
+}
+
+static void a_client_that_takes_nothing_times_out(void **state) {
+  (void)state;
+  enum { LEN = 16 << 20 };
+  dusk_server_config_t config = watched();
+  config.write_timeout_ms = 50;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, config, GET);
+  char *body = calloc(1, LEN);
+  dusk_response_end_ref(held.res, body, LEN, NULL, NULL);
+  run_until_ended(&lb);
+  was(200, UV_ETIMEDOUT, &dusk_timed_out);
+  free(body);
+  close_both(&lb, client);
+}
+
+static void a_reply_to_a_slow_header_is_a_time_out(void **state) {
+  (void)state;
+  dusk_server_config_t config = watched();
+  held_t held = {0};
+  config.header_timeout_ms = 50;
+  config.handler = loopback_keep;
+  config.handler_arg = &held;
+  loopback_t lb;
+  loopback_open(&lb, &config);
+  int client = loopback_connect(&lb);
+  loopback_send(client, "GET /x HTTP/1.1\r\nHo");
+  run_until_ended(&lb);
+  was(408, 0, &dusk_timed_out);
+  assert_int_equal(ends.version_minor, -1);
+  close_both(&lb, client);
+}
+
+static void who_is_refused_has_a_peer_and_no_version(void **state) {
+  (void)state;
+  static const struct {
+    const char *request;
+    int status;
+    int version_minor;
+  } cases[] = {
+      {"?\r\n\r\n", 400, -1},
+      {"GET /x HTTP/2.0\r\nHost: h\r\n\r\n", 505, -1},
+      {"GET /x HTTP/1.1\r\n\r\n", 400, 1},
+      {"GET /x HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400, 0},
+  };
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    dusk_server_config_t config = watched();
+    held_t held = {0};
+    config.handler = loopback_keep;
+    config.handler_arg = &held;
+    loopback_t lb;
+    loopback_open(&lb, &config);
+    int client = loopback_connect(&lb);
+    loopback_send(client, cases[i].request);
+    run_until_ended(&lb);
+    was(cases[i].status, 0, &dusk_response_ended);
+    assert_int_equal(ends.version_minor, cases[i].version_minor);
+    close_both(&lb, client);
+  }
+}
+
+/* -- Abort and reset ------------------------------------------------------- */
+
+static void on_abort(dusk_request_t *req, int status, const char *data,
+                     size_t len, void *arg) {
+  (void)req;
+  (void)data;
+  (void)len;
+  if (status < 0) dusk_response_abort(arg);
+}
+
+static void abort_of_a_failed_body_sends_the_reply(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), POST);
+  assert_int_equal(dusk_request_collect(held.req, 4, on_abort, held.res), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 413 "));
+  assert_non_null(strstr(buf, "\r\n\r\n413 "));
+  was(413, 0, &dusk_response_ended);
+  close_both(&lb, client);
+}
+
+static void abort_of_a_slow_body_sends_408(void **state) {
+  (void)state;
+  dusk_server_config_t config = watched();
+  config.body_timeout_ms = 50;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, config, POST);
+  assert_int_equal(dusk_request_collect(held.req, 9, on_abort, held.res), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 408 "));
+  was(408, 0, &dusk_timed_out);
+  close_both(&lb, client);
+}
+
+static void a_handlers_own_abort_sends_nothing(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  dusk_response_abort(held.res);
+  char buf[64];
+  assert_int_equal(loopback_receive(&lb, client, buf, sizeof(buf), NULL), 0);
+  was(0, UV_ECANCELED, &dusk_connection_cut);
+  close_both(&lb, client);
+}
+
+static void count_release(void *arg) {
+  ++*(int *)arg;
+}
+
+/* What it has queued goes with it. */
+static void reset_cuts_a_stalled_client_at_once(void **state) {
+  (void)state;
+  enum { LEN = 16 << 20 };
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  char *body = calloc(1, LEN);
+  int released = 0;
+  assert_int_equal(
+      dusk_response_write_ref(held.res, body, LEN, count_release, &released),
+      1);
+  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  dusk_response_reset(held.res);
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_connection_cut);
+  was(200, UV_ECANCELED, &dusk_connection_cut);
+  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  assert_int_equal(released, 1);
+  char buf[1 << 12];
+  ssize_t got;
+  do
+    got = recv(client, buf, sizeof(buf), 0);
+  while (got > 0);
+  assert_true(got < 0 && errno == ECONNRESET);
+  dusk_report_t report;
+  dusk_server_report(lb.server, &report);
+  assert_int_equal(report.requests_cut, 1);
+  assert_int_equal(report.conns_cut, 1);
+  dusk_context_unref(ctx);
+  free(body);
+  close_both(&lb, client);
+}
+
+static void on_reset(dusk_request_t *req, ssize_t nread, const char *data,
+                     void *arg) {
+  (void)data;
+  assert_true(nread > 0);
+  dusk_response_reset(arg);
+  assert_string_equal(dusk_request_target(req), "/x"); /* till it returns */
+  assert_int_equal(dusk_response_end(arg, NULL, 0), UV_ECANCELED);
+}
+
+static void reset_inside_a_body_callback(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), POST "123");
+  assert_int_equal(dusk_request_body(held.req, on_reset, held.res), 0);
+  run_until_ended(&lb);
+  was(0, UV_ECANCELED, &dusk_connection_cut);
+  close_both(&lb, client);
+}
+
+static void on_drained(dusk_response_t *res, void *arg) {
+  assert_int_equal(dusk_response_end(res, "end", 3), 0);
+  /* What it was given outlives the end until it returns. */
+  assert_string_equal(dusk_request_target(arg), "/x");
+  assert_int_equal(dusk_response_end(res, "end", 3), UV_ECANCELED);
+  assert_int_equal(ends.count, 0);
+}
+
+static void the_end_may_come_in_on_drained(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET GET);
+  assert_int_equal(dusk_response_on_drained(held.res, on_drained, held.req), 0);
+  held.called = 0;
+  loopback_run_until(&lb, &held.called); /* the next request */
+  was(200, 0, &dusk_response_ended);
+  dusk_response_end(held.res, NULL, 0);
+  close_both(&lb, client);
+}
+
+static void constants_need_no_release(void **state) {
+  (void)state;
+  static const char text[] = "static";
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  assert_int_equal(dusk_response_write_ref(held.res, text, 3, NULL, NULL), 0);
+  assert_int_equal(dusk_response_end_ref(held.res, text + 3, 3, NULL, NULL), 0);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), "0\r\n\r\n");
+  assert_non_null(strstr(buf, "3\r\nsta\r\n3\r\ntic\r\n0\r\n\r\n"));
+  close_both(&lb, client);
+}
+
+/* -- Handlers that never end ----------------------------------------------- */
+
+static uint64_t unended(loopback_t *lb) {
+  dusk_report_t report;
+  dusk_server_report(lb->server, &report);
+  assert_int_equal(report.requests_now, 0);
+  return report.requests_unended;
+}
+
+/* A request that was answered in its handler's stead. */
+static int hold_timed_out(loopback_t *lb, held_t *held) {
+  dusk_server_config_t config = watched();
+  config.request_timeout_ms = 20;
+  int client = loopback_hold(lb, held, config, GET);
+  char buf[512];
+  loopback_receive(lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 503 "));
+  close(client);
+  return client;
+}
+
+static void who_never_ends_is_told_at_the_drains_end(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  hold_timed_out(&lb, &held);
+  was(503, 0, &dusk_timed_out); /* its log line doesn't wait for it */
+  assert_int_equal(unended(&lb), 1);
+  assert_int_equal(ends.cuts, 0);
+  loopback_shutdown(&lb, 5000);
+  assert_int_equal(lb.shutdown_status, 0);
+  assert_int_equal(ends.cuts, 1);
+  assert_int_equal(unended(&lb), 1);
+  char text[1024];
+  dusk_report_t report;
+  dusk_server_report(lb.server, &report);
+  dusk_report_text(&report, text, sizeof(text));
+  assert_non_null(strstr(text, "1 never ended by their handlers"));
+  assert_string_equal(dusk_request_target(held.req), "/x");
+  assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
+  assert_int_equal(unended(&lb), 0);
+  assert_int_equal(ends.count, 1);
+  loopback_finish(&lb);
+}
+
+static void who_ends_late_is_not_told_of(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  hold_timed_out(&lb, &held);
+  assert_int_equal(unended(&lb), 1);
+  dusk_response_abort(held.res);
+  assert_int_equal(unended(&lb), 0);
+  loopback_close(&lb, 5000);
+  assert_int_equal(ends.cuts, 0);
+  assert_int_equal(ends.count, 1);
+}
+
+static void who_is_told_may_end_it_there(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  hold_timed_out(&lb, &held);
+  ends.end_in_cut = held.res;
+  loopback_shutdown(&lb, 5000);
+  assert_int_equal(ends.cuts, 1);
+  assert_int_equal(unended(&lb), 0);
+  loopback_finish(&lb);
+}
+
+/* What is ended there before it is cut goes out. */
+static void the_last_word_before_the_cut_is_heard(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  ends.end_in_cut = held.res;
+  dusk_server_close(lb.server);
+  char buf[512];
+  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
+  assert_non_null(strstr(buf, "HTTP/1.1 200 OK\r\n"));
+  was(200, 0, &dusk_response_ended);
+  assert_int_equal(ends.cuts, 1);
+  close(client);
+  loopback_finish(&lb);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(an_answered_one_has_ended),
+      cmocka_unit_test(one_that_falls_short_says_so),
+      cmocka_unit_test(a_client_that_leaves_is_gone),
+      cmocka_unit_test(a_server_that_closes_says_so),
+      cmocka_unit_test(the_drains_bound_says_so),
+      cmocka_unit_test(a_client_that_takes_nothing_times_out),
+      cmocka_unit_test(a_reply_to_a_slow_header_is_a_time_out),
+      cmocka_unit_test(who_is_refused_has_a_peer_and_no_version),
+      cmocka_unit_test(abort_of_a_failed_body_sends_the_reply),
+      cmocka_unit_test(abort_of_a_slow_body_sends_408),
+      cmocka_unit_test(a_handlers_own_abort_sends_nothing),
+      cmocka_unit_test(reset_cuts_a_stalled_client_at_once),
+      cmocka_unit_test(reset_inside_a_body_callback),
+      cmocka_unit_test(the_end_may_come_in_on_drained),
+      cmocka_unit_test(constants_need_no_release),
+      cmocka_unit_test(who_never_ends_is_told_at_the_drains_end),
+      cmocka_unit_test(who_ends_late_is_not_told_of),
+      cmocka_unit_test(who_is_told_may_end_it_there),
+      cmocka_unit_test(the_last_word_before_the_cut_is_heard),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,178 @@
+/* What a program must not do, in a library with assertions: it stops at the
+ * call, and says what it was. */
+#include "loopback.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+/* In a child: what it said when it was stopped. */
+static void dies(void (*misuse)(void), const char *says) {
+  int out[2];
+  assert_int_equal(pipe(out), 0);
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) {
+    signal(SIGABRT, SIG_DFL); /* cmocka's would go on with its tests */
+    dup2(out[1], STDERR_FILENO);
+    misuse();
+    _exit(0);
+  }
+  close(out[1]);
+  static char text[65536];
+  size_t len = 0;
+  ssize_t got;
+  while ((got = read(out[0], text + len, sizeof(text) - 1 - len)) > 0)
+    len += (size_t)got;
+  text[len] = '\0';
+  close(out[0]);
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_true(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+#ifdef __SANITIZE_ADDRESS__
+  if (strstr(text, "heap-use-after-free")) return;
+#endif
+  if (!strstr(text, says)) fail_msg("said: %s", text);
+}
+
+static void hold(loopback_t *lb, held_t *held, const char *request) {
+  loopback_hold(lb, held, (dusk_server_config_t){0}, request);
+}
+
+static void ends_twice(void) {
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET);
+  dusk_response_end(held.res, NULL, 0);
+  dusk_response_end(held.res, NULL, 0);
+}
+
+static void reads_after_the_end(void) {
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET);
+  dusk_response_end(held.res, NULL, 0);
+  dusk_request_path(held.req);
+}
+
+/* The same connection's next request has its memory. */
+static void ends_the_next_one(void) {
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET GET);
+  dusk_response_t *stale = held.res;
+  held.called = 0;
+  dusk_response_end(held.res, NULL, 0);
+  loopback_run_until(&lb, &held.called);
+  dusk_response_end(stale, NULL, 0);
+}
+
+/* Not all of it is out, so it is still there; but it was ended. */
+static void ends_twice_before_all_is_sent(void) {
+  enum { LEN = 16 << 20 };
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET);
+  dusk_response_end_ref(held.res, calloc(1, LEN), LEN, NULL, NULL);
+  dusk_response_end(held.res, NULL, 0);
+}
+
+static void end_it(void *arg) {
+  dusk_response_end(arg, NULL, 0);
+}
+
+static void answers_from_another_thread(void) {
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET);
+  uv_thread_t thread;
+  uv_thread_create(&thread, end_it, held.res);
+  uv_thread_join(&thread);
+}
+
+static void close_it(void *arg) {
+  dusk_server_close(arg);
+}
+
+static void closes_from_another_thread(void) {
+  loopback_t lb;
+  held_t held;
+  hold(&lb, &held, GET);
+  uv_thread_t thread;
+  uv_thread_create(&thread, close_it, lb.server);
+  uv_thread_join(&thread);
+}
+
+static void stale_handles_are_told(void **state) {
+  (void)state;
+  static const char says[] = "a request or response was used after its end";
+  dies(ends_twice, says);
+  dies(reads_after_the_end, says);
+  dies(ends_the_next_one, says);
+  dies(ends_twice_before_all_is_sent, says);
+}
+
+static void other_threads_are_told(void **state) {
+  (void)state;
+  dies(answers_from_another_thread, "not on the loop's thread");
+  dies(closes_from_another_thread, "dusk__server_on_thread");
+}
+
+static void end_twice(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  assert_int_equal(dusk_response_end(res, "x", 1), 0);
+  assert_int_equal(dusk_response_end(res, "x", 1), UV_ECANCELED);
+  assert_string_equal(dusk_request_path(req), "/");
+  ++*(int *)arg;
+}
+
+/* Within the handler's own call both outlive the end. */
+static void the_handlers_own_call_may_look_back(void **state) {
+  (void)state;
+  int called = 0;
+  loopback_t lb;
+  dusk_server_config_t config = {.handler = end_twice, .handler_arg = &called};
+  loopback_open(&lb, &config);
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET);
+  loopback_run_until(&lb, &called);
+  close(client);
+  loopback_close(&lb, 5000);
+}
+
+static int thread_called;
+
+static void run_loop(void *arg) {
+  loopback_t *lb = arg;
+  loopback_run_until(lb, &thread_called);
+  loopback_shutdown(lb, 5000);
+}
+
+/* Made here, run there, and given up here when all is over. */
+static void a_loop_may_change_its_thread(void **state) {
+  (void)state;
+  loopback_t lb;
+  dusk_server_config_t config = {.handler = end_twice,
+                                 .handler_arg = &thread_called};
+  loopback_open(&lb, &config);
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET);
+  uv_thread_t thread;
+  assert_int_equal(uv_thread_create(&thread, run_loop, &lb), 0);
+  uv_thread_join(&thread);
+  close(client);
+  loopback_finish(&lb);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(stale_handles_are_told),
+      cmocka_unit_test(other_threads_are_told),
+      cmocka_unit_test(the_handlers_own_call_may_look_back),
+      cmocka_unit_test(a_loop_may_change_its_thread),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,267 @@
+/* Handles that a handler kept beyond their message's end, in a library without
+ * assertions: they do nothing, and reach nobody. */
+#include "loopback.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GET_A "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+#define GET_B                                                                  \
+  "POST /b?q=1 HTTP/1.1\r\nHost: b\r\nContent-Length: 1\r\nX: y\r\n\r\n"
+
+/* Under AddressSanitizer an exchange is freed at its end, and whoever uses a
+ * stale handle is stopped by that: see test_misuse.c. */
+#ifdef __SANITIZE_ADDRESS__
+#define ADDRESS_SANITIZER 1
+#else
+#define ADDRESS_SANITIZER 0
+#endif
+
+/* The memory that a handle names, where that can be told. */
+static bool same_memory(const void *a, const void *b) {
+#if defined(__x86_64__) || defined(__aarch64__)
+  uintptr_t mask = ((uintptr_t)1 << 48) - 16;
+  return ((uintptr_t)a & mask) == ((uintptr_t)b & mask);
+#else
+  return true;
+#endif
+}
+
+typedef struct two {
+  loopback_t lb;
+  held_t held; /* the second one's */
+  held_t stale;
+  int client;
+} two_t;
+
+/* A response that was ended, and a request that came after it and waits for its
+ * answer, on the same connection or another one. */
+static void open_two(two_t *two, bool same_connection) {
+  int client =
+      loopback_hold(&two->lb, &two->held, (dusk_server_config_t){0}, GET_A);
+  two->stale = two->held;
+  assert_int_equal(dusk_response_end(two->held.res, "for A", 5), 0);
+  char buf[512];
+  loopback_receive(&two->lb, client, buf, sizeof(buf), "for A");
+  two->client = client;
+  if (!same_connection) {
+    close(client);
+    two->client = loopback_connect(&two->lb);
+  }
+  two->held.called = 0;
+  loopback_send(two->client, GET_B);
+  loopback_run_until(&two->lb, &two->held.called);
+  assert_true(same_memory(two->stale.res, two->held.res));
+  assert_ptr_not_equal(two->stale.res, two->held.res);
+  assert_ptr_not_equal(two->stale.req, two->held.req);
+}
+
+/* The second one gets its own answer and nothing else. */
+static void close_two(two_t *two) {
+  assert_int_equal(dusk_response_end(two->held.res, "for B", 5), 0);
+  char buf[512];
+  loopback_receive(&two->lb, two->client, buf, sizeof(buf), "for B");
+  assert_int_equal(strncmp(buf, "HTTP/1.1 200 OK\r\nDate: ", 23), 0);
+  assert_non_null(strstr(buf, " GMT\r\nContent-Length: 5"
+                              "\r\n\r\nfor B"));
+  close(two->client);
+  loopback_close(&two->lb, 5000);
+}
+
+static void on_released(void *arg) {
+  ++*(int *)arg;
+}
+
+static void on_drained(dusk_response_t *res, void *arg) {
+  (void)res;
+  (void)arg;
+  fail();
+}
+
+static void use_response(dusk_response_t *res) {
+  int released = 0;
+  uv_os_sock_t fd;
+  char *early;
+  size_t len;
+  assert_int_equal(dusk_response_status(res, 500), UV_ECANCELED);
+  assert_int_equal(dusk_response_set_header(res, "A", "b"), UV_ECANCELED);
+  assert_int_equal(dusk_response_add_header(res, "A", "b"), UV_ECANCELED);
+  assert_int_equal(dusk_response_remove_header(res, "A"), UV_ECANCELED);
+  assert_null(dusk_response_get_header(res, "A"));
+  assert_int_equal(dusk_response_write(res, "x", 1), UV_ECANCELED);
+  assert_int_equal(dusk_response_write_ref(res, "x", 1, on_released, &released),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_response_on_drained(res, on_drained, NULL),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_response_hijack(res, &fd, &early, &len), UV_ECANCELED);
+  dusk_response_abort(res);
+  dusk_response_reset(res);
+  assert_int_equal(dusk_response_text(res, 200, "x"), UV_ECANCELED);
+  assert_int_equal(dusk_response_end_ref(res, "x", 1, on_released, &released),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_response_end(res, "for A", 5), UV_ECANCELED);
+  assert_int_equal(released, 2);
+}
+
+static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
+                    void *arg) {
+  (void)req;
+  (void)nread;
+  (void)data;
+  (void)arg;
+  fail();
+}
+
+static void on_collected(dusk_request_t *req, int status, const char *data,
+                         size_t len, void *arg) {
+  (void)req;
+  (void)status;
+  (void)data;
+  (void)len;
+  (void)arg;
+  fail();
+}
+
+static void use_request(dusk_request_t *req) {
+  const char *name, *value;
+  char buf[16];
+  assert_string_equal(dusk_request_method(req), "");
+  assert_string_equal(dusk_request_target(req), "");
+  assert_string_equal(dusk_request_path(req), "");
+  assert_string_equal(dusk_request_query(req), "");
+  assert_string_equal(dusk_request_host(req), "");
+  assert_string_equal(dusk_request_peer(req), "");
+  assert_int_equal(dusk_request_version_minor(req), -1);
+  assert_null(dusk_request_header(req, "X"));
+  assert_null(dusk_request_trailer(req, "X"));
+  assert_false(dusk_request_header_at(req, 0, &name, &value));
+  assert_int_equal(dusk_request_query_value(req, "q", buf, sizeof(buf)),
+                   UV_ENOENT);
+  assert_null(dusk_request_context(req));
+  assert_null(dusk_request_draining(req));
+  assert_int_equal(dusk_request_content_length(req), 0);
+  assert_int_equal(dusk_request_body(req, on_body, NULL), UV_ECANCELED);
+  assert_int_equal(dusk_request_collect(req, 9, on_collected, NULL),
+                   UV_ECANCELED);
+  dusk_request_pause(req);
+  dusk_request_resume(req);
+  dusk_request_set_data(req, buf);
+  assert_null(dusk_request_data(req));
+}
+
+static void a_late_answer_reaches_nobody(void **state) {
+  (void)state;
+  for (int same_connection = 0; same_connection < 2; same_connection++) {
+    two_t two;
+    open_two(&two, same_connection);
+    use_response(two.stale.res);
+    uv_run(&two.lb.loop, UV_RUN_NOWAIT);
+    use_response(two.stale.res);
+    close_two(&two);
+  }
+}
+
+static void a_late_look_sees_nobody(void **state) {
+  (void)state;
+  for (int same_connection = 0; same_connection < 2; same_connection++) {
+    two_t two;
+    int mine;
+    open_two(&two, same_connection);
+    dusk_request_set_data(two.held.req, &mine);
+    use_request(two.stale.req);
+    assert_ptr_equal(dusk_request_data(two.held.req), &mine);
+    close_two(&two);
+  }
+}
+
+/* Also when nobody has the memory now. */
+static void a_stale_one_is_stale_at_once(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, (dusk_server_config_t){0}, GET_A);
+  dusk_response_end(held.res, NULL, 0);
+  use_response(held.res);
+  use_request(held.req);
+  close(client);
+  loopback_close(&lb, 5000);
+}
+
+/* Many at a time: some lose their buffers when they go, none its memory. */
+static void a_burst_leaves_stale_ones_readable(void **state) {
+  (void)state;
+  enum { MANY = 300 };
+  loopback_t lb;
+  held_t held = {0};
+  static held_t all[MANY];
+  static int clients[MANY];
+  dusk_server_config_t config = {.handler = loopback_keep,
+                                 .handler_arg = &held};
+  loopback_open(&lb, &config);
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < MANY; i++) {
+      clients[i] = loopback_connect(&lb);
+      loopback_send(clients[i], GET_A);
+      held.called = 0;
+      loopback_run_until(&lb, &held.called);
+      all[i] = held;
+    }
+    for (int i = 0; i < MANY; i++) {
+      assert_int_equal(dusk_response_end(all[i].res, "x", 1), 0);
+      close(clients[i]);
+    }
+    uv_run(&lb.loop, UV_RUN_NOWAIT);
+    for (int i = 0; i < MANY; i++) {
+      use_response(all[i].res);
+      use_request(all[i].req);
+    }
+  }
+  loopback_close(&lb, 5000);
+}
+
+static dusk_response_t *kept;
+static int answered;
+
+static void answer_and_look_back(dusk_response_t *res, dusk_request_t *req,
+                                 void *arg) {
+  (void)req;
+  (void)arg;
+  if (kept == NULL) kept = res;
+  if (answered > 0) assert_ptr_not_equal(res, kept);
+  dusk_response_end(res, "x", 1);
+  answered++;
+}
+
+static void no_handle_comes_back_soon(void **state) {
+  (void)state;
+  enum { BATCH = 100, BATCHES = 700 };
+  static char requests[BATCH * sizeof(GET_A)], answers[65536];
+  for (int i = 0; i < BATCH; i++)
+    memcpy(requests + i * strlen(GET_A), GET_A, sizeof(GET_A));
+  loopback_t lb;
+  dusk_server_config_t config = {.handler = answer_and_look_back};
+  loopback_open(&lb, &config);
+  int client = loopback_connect(&lb);
+  for (int batch = 1; batch <= BATCHES; batch++) {
+    loopback_send(client, requests);
+    while (answered < batch * BATCH)
+      uv_run(&lb.loop, UV_RUN_NOWAIT);
+    loopback_receive(&lb, client, answers, sizeof(answers), "x");
+  }
+  assert_int_equal(dusk_response_end(kept, "x", 1), UV_ECANCELED);
+  close(client);
+  loopback_close(&lb, 5000);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_late_answer_reaches_nobody),
+      cmocka_unit_test(a_late_look_sees_nobody),
+      cmocka_unit_test(a_stale_one_is_stale_at_once),
+      cmocka_unit_test(a_burst_leaves_stale_ones_readable),
+      cmocka_unit_test(no_handle_comes_back_soon),
+  };
+  if (ADDRESS_SANITIZER) return 0;
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -12,7 +12,7 @@
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
 
-enum { HELD_MAX = 32, BLOCKED_MS = 90 };
+enum { HELD_MAX = 64, BLOCKED_MS = 90 };
 
 static dusk_response_t *held[HELD_MAX];
 static int held_count;
@@ -226,25 +226,31 @@ static void an_answer_renews_its_peers_windows(void **state) {
 
 /* A proxy that trickles requests over a pool would hold a drain to its bound.
  */
+/* Unless we were off the processor for a whole window: then it ended rightly,
+ * for want of an answer. */
 static void a_trickle_renews_for_three_windows(void **state) {
   (void)state;
-  enum { BUSY = 30, PACE_MS = 20 };
+  enum { BUSY = 60, PACE_MS = 20, WINDOW_MS = 200 };
+  const uint64_t window = WINDOW_MS * 1000000ull;
   loopback_t lb;
   int busy[BUSY];
-  open_with(&lb, (dusk_server_config_t){.quiet_window_ms = 50});
+  open_with(&lb, (dusk_server_config_t){.quiet_window_ms = WINDOW_MS});
   for (int i = 0; i < BUSY; i++)
     busy[i] = hold(&lb);
   int spare = loopback_connect(&lb);
   ask(&lb, spare, GET("/"));
-  uint64_t began = uv_hrtime();
+  uint64_t began = uv_hrtime(), last = began, longest = 0;
   begin_stop(&lb, 10000);
   int answered = 0;
   while (!has_ended(spare)) {
     assert_true(answered < BUSY);
     dusk_response_end(held[answered++], NULL, 0);
     loopback_run_for(&lb, PACE_MS);
+    uint64_t now = uv_hrtime();
+    if (now - last > longest) longest = now - last;
+    last = now;
   }
-  assert_true(uv_hrtime() - began >= 3 * 50 * 1000000ull);
+  assert_true(last - began >= 3 * window || longest >= window);
   while (answered < BUSY)
     dusk_response_end(held[answered++], NULL, 0);
   for (int i = 0; i < BUSY; i++)

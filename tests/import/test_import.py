@@ -110,6 +110,21 @@ def needed(program):
     return run("readelf", "--dynamic", program)
 
 
+# -- Without what the tests need ----------------------------------------------
+
+
+def test_without_cmocka_only_tests_that_were_asked_for_are_an_error(
+        tmp_path, without_llhttp):
+    options, env = without_llhttp  # it knows no cmocka either
+    options = [*options, "-DDUSK_HTTP=OFF"]
+    for _ in range(2):  # also when it is configured again
+        said = configure(ROOT, tmp_path / "plain", *options, env=env)
+        assert "without tests" in said and "deps/install test" in said
+    said = configure(ROOT, tmp_path / "asked", *options, "-DDUSK_TESTS=ON",
+                     env=env, fails=True)
+    assert "deps/install test" in said
+
+
 # -- What is installed --------------------------------------------------------
 
 

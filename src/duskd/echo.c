@@ -1,4 +1,4 @@
-/* echo.c: POST /echo streams the request's body back, piece by piece, no
+/* echo.c: POST and PUT /echo stream the request's body back, piece by piece, no
  * faster than the client takes it. Its only state is in the response; the
  * request's data is set once the answer has begun. */
 #include "routes.h"

@@ -2,9 +2,10 @@
  * a drain is best tried with.
  *
  * A delayed answer waits for the first of two: its time, or the end of its
- * request's context. Only the drain's hard cancel doesn't end it: a handler
- * that is nearly done is better off using the grace. What the drain then cuts
- * is released when the routes' life ends. */
+ * request's context. Two of its ends don't end the wait: the drain's hard
+ * cancel, as a handler that is nearly done is better off using the grace; and a
+ * client that has only shut its sending side down, and still reads. What is cut
+ * after that is released when its time has come or the routes' life ends. */
 #include "routes.h"
 
 #include "units.h"
@@ -39,9 +40,20 @@ static void on_over(dusk_waiter_t *waiter) {
     dusk_response_abort(res);
 }
 
+static void ignore(dusk_response_t *res, void *arg) {
+  (void)res, (void)arg;
+}
+
+/* Tells a connection that is gone from one that is half-closed. */
+static bool is_cut(dusk_response_t *res) {
+  return dusk_response_on_drained(res, ignore, NULL) == UV_ECANCELED;
+}
+
 static void on_gone(dusk_waiter_t *waiter) {
   hello_t *hello = DUSKD_OWNER(waiter, hello_t, gone);
-  if (dusk_context_cause(hello->request) == &dusk_drain_cancelled) return;
+  const dusk_cause_t *cause = dusk_context_cause(hello->request);
+  if (cause == &dusk_drain_cancelled) return;
+  if (cause == &dusk_client_gone && !is_cut(hello->res)) return;
   dusk_response_t *res = hello->res;
   hello_free(hello);
   dusk_response_abort(res); /* of no use; a timeout's 503 is the server's */

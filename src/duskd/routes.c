@@ -22,8 +22,9 @@ static const struct {
   dusk_handler_cb handler;
 } table[] = {
     {"GET /", duskd__hello}, /* and every path that isn't another's */
-    {"POST /echo", duskd__echo}, {"GET /stream", duskd__stream},
-    {"GET /healthz", healthz},   {"GET /readyz", readyz},
+    {"POST /echo", duskd__echo},    {"PUT /echo", duskd__echo},
+    {"GET /stream", duskd__stream}, {"GET /healthz", healthz},
+    {"GET /readyz", readyz},
 };
 
 int duskd__routes_init(duskd_routes_t *routes, dusk_context_t *root) {

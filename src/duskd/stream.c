@@ -22,6 +22,7 @@
 
 typedef struct stream {
   dusk_response_t *res;
+  dusk_context_t *request; /* borrowed until the response ends */
   duskd_routes_t *routes;
   uint64_t sent;
   uint64_t count;
@@ -111,8 +112,14 @@ static void stream_stop(stream_t *stream, void (*finish)(stream_t *stream)) {
   if (!stream->is_behind) finish(stream);
 }
 
+/* A client that has only shut its sending side down is not gone. Once it is,
+ * a line tells, as writing nothing does. */
 static void on_gone(dusk_waiter_t *waiter) {
-  stream_stop(DUSKD_OWNER(waiter, stream_t, gone), stream_abort);
+  stream_t *stream = DUSKD_OWNER(waiter, stream_t, gone);
+  if (dusk_context_cause(stream->request) == &dusk_client_gone &&
+      dusk_response_write(stream->res, NULL, 0) >= 0)
+    return;
+  stream_stop(stream, stream_abort);
 }
 
 static void on_draining(dusk_waiter_t *waiter) {
@@ -129,6 +136,7 @@ static void stream_start(dusk_response_t *res, dusk_request_t *req,
     return;
   }
   stream->res = res;
+  stream->request = request;
   stream->routes = routes;
   stream->count = count;
   stream->finish = stream_end;

@@ -633,7 +633,7 @@ def test_client_that_leaves_is_counted_as_gone(start):
     server = start("--drain-timeout", "20s")
     conn = begin(server, "/?delay=1m")
     stop(server)
-    conn.close()
+    conn.reset()
     assert server.wait(10) == 0
     report = report_of(server)
     assert (report["conns_gone"], report["requests_gone"]) == (1, 1)
@@ -806,7 +806,7 @@ def test_report_counts_everybody_once(start):
     refused_conn = begin(server, "/?delay=2s")
     refused_conn.send(b"BAD REQUEST\r\n\r\n").wait_read()
     stop(server)
-    leaving.close()
+    leaving.reset()
     for conn in idle + unused:
         assert_nothing_but_the_end(conn)
     for conn in running:

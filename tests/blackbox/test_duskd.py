@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -232,11 +233,11 @@ def test_health_and_readiness(shared_duskd):
         assert conn.get("/readyz").status == 200
 
 
-def test_delay_ends_early_when_the_client_goes(serve):
+def test_delay_ends_early_when_the_connection_is_reset(serve):
     """Else the drain would wait for it."""
     server = serve("--access-log", "-", "--drain-timeout", "20s")
     conn = server.connect().request("GET", "/?delay=1m").wait_read()
-    conn.close()
+    conn.reset()
     server.out.wait(r"/\?delay=1m")
     server.signal()
     assert server.wait(10) == 0
@@ -248,6 +249,74 @@ def test_stream_ends_early_when_the_client_goes(serve):
     assert conn.head().status == 200
     conn.close()
     server.out.wait("/stream")
+
+
+def test_stream_ends_early_between_its_lines_when_it_is_reset(serve):
+    server = serve("--access-log", "-")
+    conn = server.connect().request("GET", "/stream?count=9&interval=1h")
+    assert conn.head().status == 200
+    conn.reset()
+    server.out.wait("/stream")
+
+
+def half_closed(server, *args, **kw):
+    conn = server.connect().request(*args, **kw)
+    conn.sock.shutdown(socket.SHUT_WR)
+    return conn
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_client_that_half_closes_gets_its_answer(shared_duskd, wait):
+    """As nc -N, and some proxies, do: with its request, or when that has been
+    read."""
+    conn = shared_duskd.connect().request("GET", "/?delay=300ms")
+    if wait:
+        conn.wait_read()
+    conn.sock.shutdown(socket.SHUT_WR)
+    assert conn.response().body == b"hello\n"
+    assert conn.end() == "eof"
+
+
+def test_a_client_that_half_closes_gets_a_whole_stream(shared_duskd):
+    conn = half_closed(shared_duskd, "GET", "/stream?count=5&interval=50ms")
+    response = conn.response()
+    assert response.chunks[-1] == b"5 of 5\n"
+    assert len(response.chunks) == 5
+    assert conn.end() == "eof"
+
+
+def test_a_client_that_half_closes_gets_its_echo(shared_duskd):
+    body = os.urandom(900000)
+    conn = half_closed(shared_duskd, "POST", "/echo", body=body)
+    assert conn.response().body == body
+    assert conn.end() == "eof"
+
+
+def test_a_client_that_half_closes_is_answered_in_the_drain(serve):
+    server = serve()
+    delay = half_closed(server, "GET", "/?delay=500ms").wait_read()
+    stream = half_closed(server, "GET", "/stream?count=900&interval=20ms")
+    assert stream.head().status == 200
+    server.signal()
+    assert delay.response().body == b"hello\n"
+    while stream.chunk():
+        pass
+    assert server.wait() == 0
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
+def test_curl_uploads_a_file(shared_duskd, tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(100000))
+    url = f"http://{shared_duskd.address}/echo"
+    for arguments in (["-T", str(file)], ["--data-binary", f"@{file}"],
+                      ["-T", "-"]):
+        with open(file, "rb") as stdin:
+            done = subprocess.run(["curl", "-sSf", *arguments, url],
+                                  capture_output=True, timeout=PATIENCE,
+                                  check=False, stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == file.read_bytes()
 
 
 # -- Logs ---------------------------------------------------------------------
@@ -328,19 +397,6 @@ def test_standard_output_that_nobody_reads_any_more(serve):
 
 
 # -- Life ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_with_a_report(serve, signum):
-    server = serve()
-    with server.connect() as conn:
-        assert conn.get().status == 200
-        server.signal(signum)
-        assert conn.end() == "eof"
-    assert server.wait() == 0
-    lines = server.err.all()
-    assert len(lines) >= 2
-    assert all(line.startswith("duskd: ") for line in lines), lines
 
 
 def test_killed_it_can_be_started_again_at_once(run):

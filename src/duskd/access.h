@@ -6,8 +6,9 @@
 
 #include "log.h"
 
-/* Opens `path` for appending, "-" for standard output, and writes there what
- * duskd__access_line is told; at the latest when the loop goes to wait. */
+/* Opens `path`, which is kept, for appending, "-" for standard output, and
+ * writes there what duskd__access_line is told; at the latest when the loop
+ * goes to wait. */
 int duskd__access_open(uv_loop_t *loop, const char *path,
                        duskd_format_t format);
 
@@ -16,6 +17,11 @@ int duskd__access_open(uv_loop_t *loop, const char *path,
 void duskd__access_serve(dusk_response_t *res, dusk_request_t *req, void *mux);
 void duskd__access_line(dusk_request_t *req, const dusk_request_end_t *end,
                         void *arg);
+
+/* Opens the path anew, for when the file has been renamed: what has ended by
+ * now is in the old one, unless that takes no more. On failure, which is told,
+ * the old one goes on. Without a log, or on standard output, that is told. */
+void duskd__access_reopen(void);
 
 /* Writes what is left and closes; the loop must turn once more. No-op when it
  * is not open. */

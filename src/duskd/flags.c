@@ -158,8 +158,8 @@ static void print_help_line(const char *name, const char *value,
 
 static void print_help(void) {
   printf("Usage: duskd [FLAG]...\n"
-         "Serves HTTP/1.1 until SIGINT or SIGTERM comes, then finishes what\n"
-         "has begun and leaves; a second signal cuts at once.\n\n");
+         "Serves HTTP/1.1 until SIGINT, SIGTERM or SIGQUIT comes, then\n"
+         "finishes what has begun and leaves; a second one cuts at once.\n\n");
   for (const flag_t *flag = table; flag < table + N_FLAGS; flag++)
     print_help_line(flag->name, flag->value, flag->fallback, flag->help);
   print_help_line("help", "", "", "this text");
@@ -172,11 +172,14 @@ static void print_help(void) {
          "Flags may come from the environment too: --drain-timeout as\n"
          "DUSK_DRAIN_TIMEOUT; several addresses in DUSK_LISTEN are separated\n"
          "by commas. The command line wins.\n\n"
-         "Routes: GET /?delay=D, POST /echo, GET /stream?count=N&interval=D,\n"
-         "GET /healthz, and GET /readyz, which is 503 from the signal on.\n\n"
+         "Routes: GET /?delay=D, POST or PUT /echo,\n"
+         "GET /stream?count=N&interval=D, GET /healthz, and GET /readyz,\n"
+         "which is 503 from the signal on.\n\n"
+         "HUP reopens the access log; USR1, while lame, goes back to serving.\n"
+         "A signal that is ignored when duskd starts stays ignored.\n\n"
          "Exit status: 0 all was answered, 1 could not start, 2 wrong usage,\n"
-         "3 the drain timeout passed and something was cut or cancelled, 4 a\n"
-         "second signal cut it short.\n");
+         "3 something was cut or cancelled, by the drain timeout or for\n"
+         "standing still, 4 a second signal cut it short.\n");
 }
 
 static void print_version(void) {

@@ -1,19 +1,22 @@
 /* log.c: messages to standard error, a write(2) a line, so that lines of
- * several processes on one pipe stay whole. Text lines carry no time, as who
- * collects them (journald, a container runtime) adds one; JSON lines do.
- * What can't be written is dropped: there is nobody left to tell. */
+ * several processes on one pipe stay whole, and none that would block: a line
+ * is no longer than PIPE_BUF. Text lines carry no time, as who collects them
+ * (journald, a container runtime) adds one; JSON lines do. What can't be
+ * written is dropped: there is nobody left to tell. */
 #include "log.h"
 
 #include <poll.h>
 #include <stdarg.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 #define MESSAGE_SIZE 1024
-#define LINE_SIZE 4096
+#define LINE_SIZE 4096 /* at most PIPE_BUF, on Linux */
+#define SELDOM_NS UINT64_C(1000000000)
 
 static duskd_format_t format = DUSKD_TEXT;
 static duskd_level_t shown = DUSKD_INFO;
@@ -25,8 +28,19 @@ void duskd__log_setup(duskd_format_t format_asked, duskd_level_t level) {
   shown = level;
 }
 
+/* Only what doesn't block: a full pipe that nobody reads must hold up neither
+ * the loop nor a handler that is to exit. */
+static ssize_t write_soon(const char *data, size_t len) {
+  struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
+  return poll(&writable, 1, 0) == 1 ? write(STDERR_FILENO, data, len) : -1;
+}
+
+/* A full disk may take the beginning of a line. */
 static void write_line(const char *line, size_t len) {
-  if (write(STDERR_FILENO, line, len) < 0) return;
+  static bool is_torn;
+  if (is_torn && write_soon("\n", 1) != 1) return;
+  ssize_t written = write_soon(line, len);
+  is_torn = written > 0 && (size_t)written < len;
 }
 
 /* Ends a line that snprintf wrote to `line`, or wanted to, and writes it. */
@@ -80,8 +94,20 @@ void duskd__log_object(duskd_level_t level, const char *text, const char *msg,
   }
 }
 
-/* Only if it doesn't block: what the loop is stuck in may be a full pipe on
- * standard error, and the handler still has to exit. */
+void duskd__log_seldom(duskd_seldom_t *seldom, const char *text,
+                       const char *why) {
+  uint64_t now_ns = uv_hrtime();
+  if (seldom->text == text && now_ns < seldom->next_ns) {
+    seldom->held++;
+    return;
+  }
+  char more[48] = "";
+  if (seldom->held > 0)
+    snprintf(more, sizeof more, " (and %u times since the last)", seldom->held);
+  duskd__log(DUSKD_ERROR, "%s: %s%s", text, why, more);
+  *seldom = (duskd_seldom_t){.text = text, .next_ns = now_ns + SELDOM_NS};
+}
+
 void duskd__log_from_signal(const char *text) {
   static const char *const ends[][2] = {
       {"duskd: ", "\n"},
@@ -96,8 +122,7 @@ void duskd__log_from_signal(const char *text) {
     memcpy(line + len, parts[i], part);
     len += part;
   }
-  struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
-  if (poll(&writable, 1, 0) == 1) write_line(line, len);
+  write_line(line, len);
 }
 
 size_t duskd__log_escape(duskd_format_t asked, const char *text, char *buf,

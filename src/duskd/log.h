@@ -1,8 +1,10 @@
-/* log.h: messages to standard error. */
+/* log.h: messages to standard error. What can't be written at once, as nobody
+ * reads or the disk is full, is dropped. */
 #ifndef DUSKD_LOG_H
 #define DUSKD_LOG_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum { DUSKD_TEXT, DUSKD_JSON } duskd_format_t;
 typedef enum { DUSKD_ERROR, DUSKD_WARN, DUSKD_INFO } duskd_level_t;
@@ -18,6 +20,17 @@ void duskd__log(duskd_level_t level, const char *format, ...)
  * members of `object`, one JSON object. */
 void duskd__log_object(duskd_level_t level, const char *text, const char *msg,
                        const char *object);
+
+/* For what may come often: an error message once a second, which tells how many
+ * were held back since the last; at once when its text is another. `text` is
+ * static; zeros begin. */
+typedef struct duskd_seldom {
+  const char *text;
+  uint64_t next_ns;
+  unsigned held;
+} duskd_seldom_t;
+void duskd__log_seldom(duskd_seldom_t *seldom, const char *text,
+                       const char *why);
 
 /* An error message from a signal handler: async-signal-safe, not filtered,
  * without a time. `text` has nothing that JSON would want escaped. */

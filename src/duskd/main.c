@@ -5,11 +5,18 @@
  * on everything ends by way of the loop. */
 #include "access.h"
 #include "flags.h"
+#include "process.h"
 #include "routes.h"
+#include "signals.h"
 #include "stop.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdlib.h>
+
+/* Of descriptors, beside listeners and log: the loop and its signals have 6, a
+ * connection and the seal one each. */
+#define DESCRIPTORS_NEEDED 8
 
 typedef struct duskd {
   duskd_flags_t flags;
@@ -18,6 +25,7 @@ typedef struct duskd {
   duskd_routes_t routes;
   duskd_stop_t stop;
   int cuts_told;
+  duskd_seldom_t errors;
 } duskd_t;
 
 static void must(int err, const char *verb, const char *what) {
@@ -26,19 +34,57 @@ static void must(int err, const char *verb, const char *what) {
   exit(DUSKD_FAILED);
 }
 
+/* Else libuv would abort without a word. */
+static void need_descriptors(const duskd_flags_t *flags) {
+  size_t count =
+      DESCRIPTORS_NEEDED + flags->n_addresses + (*flags->access_log != '\0');
+  if (duskd__process_has_descriptors(count)) return;
+  duskd__log(DUSKD_ERROR,
+             "cannot open the %zu descriptors that are needed at least: raise "
+             "their limit (ulimit -n)",
+             count);
+  exit(DUSKD_FAILED);
+}
+
 static void open_access_log(duskd_t *duskd) {
   duskd_flags_t *flags = &duskd->flags;
   if (*flags->access_log == '\0') return;
   int err =
       duskd__access_open(&duskd->loop, flags->access_log, flags->log_format);
+  if (err == UV_ENXIO) {
+    duskd__log(DUSKD_ERROR, "cannot open the access log %s: nobody reads it",
+               flags->access_log);
+    exit(DUSKD_FAILED);
+  }
   must(err, "open the access log", flags->access_log);
   flags->server.handler = duskd__access_serve;
   flags->server.on_request_end = duskd__access_line;
 }
 
+static void on_error(dusk_server_t *server, int err, const char *text,
+                     void *arg) {
+  (void)server;
+  duskd_t *duskd = arg;
+  duskd__log_seldom(&duskd->errors, text, dusk_strerror(err));
+}
+
+static void on_signal(int signum, void *arg) {
+  duskd_t *duskd = arg;
+  if (signum == SIGHUP)
+    duskd__access_reopen();
+  else if (signum == SIGUSR1 && duskd__stop_undo(&duskd->stop))
+    duskd__log(DUSKD_INFO, "SIGUSR1: not stopping, but serving again");
+  else if (signum == SIGUSR1)
+    duskd__log(DUSKD_INFO, "SIGUSR1: ignored, as nothing can be taken back");
+  else if (signum == SIGUSR2)
+    duskd__log(DUSKD_INFO, "SIGUSR2: ignored");
+  duskd__stop_signalled(&duskd->stop);
+}
+
 static void set_up(duskd_t *duskd) {
   duskd_flags_t *flags = &duskd->flags;
   dusk_server_t *server;
+  need_descriptors(flags);
   must(uv_loop_init(&duskd->loop), "make", "an event loop");
   must(dusk_context_attach(&duskd->loop, &duskd->root), "use", "the loop");
   must(duskd__routes_init(&duskd->routes, duskd->root), "set up", "routes");
@@ -46,11 +92,16 @@ static void set_up(duskd_t *duskd) {
   flags->server.handler_arg = duskd->routes.mux;
   flags->server.on_request_cut = duskd__stop_tell_cut;
   flags->server.on_request_cut_arg = &duskd->cuts_told;
+  flags->server.on_error = on_error;
+  flags->server.on_error_arg = duskd;
   open_access_log(duskd);
   must(dusk_server_new(duskd->root, &flags->server, &server), "make",
        "a server");
   must(duskd__stop_init(&duskd->stop, duskd->root, flags, &duskd->routes,
                         server),
+       "set up", "the stop");
+  must(duskd__signals_catch(duskd->root, duskd__stop_alarm_s(flags), on_signal,
+                            duskd),
        "catch", "signals");
 }
 
@@ -110,7 +161,9 @@ static void clean_up(duskd_t *duskd) {
 int main(int argc, char **argv) {
   static duskd_t duskd;
   int status;
+  must(duskd__process_fill_descriptors(), "open", "/dev/null");
   if (!duskd__flags_read(argc, argv, &duskd.flags, &status)) return status;
+  duskd__process_prepare();
   duskd__log_setup(duskd.flags.log_format, duskd.flags.log_level);
   set_up(&duskd);
   status = listen_on_all(&duskd);

@@ -5,8 +5,6 @@
 #include "flags.h"
 #include "routes.h"
 
-#include <dusk/signal.h>
-
 typedef enum {
   DUSKD_STOP_NONE,
   DUSKD_STOP_LAME_DUCK,
@@ -23,19 +21,27 @@ typedef struct duskd_stop {
   dusk_context_t *bound; /* of the drain; its deadline comes with it */
   uint64_t lame_duck_ms;
   uint64_t drain_timeout_ms;
-  dusk_signals_t *signals;
   uv_timer_t lame_duck;
   uv_timer_t progress;
 } duskd_stop_t;
 
-/* Catches SIGINT and SIGTERM from now on. `server` is taken, `routes` kept
- * until it is done. One stop a process. */
+/* `server` is taken, `routes` kept until it is done. */
 int duskd__stop_init(duskd_stop_t *stop, dusk_context_t *root,
                      const duskd_flags_t *flags, duskd_routes_t *routes,
                      dusk_server_t *server);
 
 /* dusk_server_config_t's on_request_cut: tells of the first few. */
 void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg);
+
+/* When a first stop's alarm is due, in seconds: after all that the flags allow;
+ * 0: never. */
+unsigned duskd__stop_alarm_s(const duskd_flags_t *flags);
+
+/* A signal has come: does what the stops among them ask for, if any. */
+void duskd__stop_signalled(duskd_stop_t *stop);
+
+/* Goes back to serving; false when it isn't lame, or was already cut. */
+bool duskd__stop_undo(duskd_stop_t *stop);
 
 /* Drains at once, as if a signal had come, for a reason that was told; the exit
  * status will be DUSKD_FAILED. */

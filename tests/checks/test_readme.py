@@ -28,7 +28,7 @@ def test_the_readme_program_compiles(tmp_path):
     source.write_text("".join(line[4:] + "\n" for line in lines), "utf-8")
     assert len(lines) <= 20
     subprocess.run(
-        ["cc", "-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", str(source)]
+        ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
         + [f"-I{ROOT}/src/{part}/include" for part in ("context", "http")],
         check=True)
 
@@ -41,6 +41,9 @@ def test_the_context_program_builds_by_one_line_and_runs(tmp_path):
     assert len(lines) <= 40
     (tmp_path / "ticks.c").write_text("\n".join(lines) + "\n", "utf-8")
     (tmp_path / "src").symlink_to(ROOT / "src")
+    subprocess.run(
+        ["cc", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "ticks.c",
+         f"-I{ROOT}/src/context/include"], cwd=tmp_path, check=True)
     build, run = re.search(r"\n    (cc ticks.c .*) && (\./ticks)\n", text).groups()
     subprocess.run(build, shell=True, cwd=tmp_path, check=True)
     with subprocess.Popen(["stdbuf", "-oL", run], cwd=tmp_path, text=True,

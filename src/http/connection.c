@@ -82,7 +82,7 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   } else {
     dusk__list_append(&server->conns[phase], &conn->phase_link);
   }
-  if (server->drain.phase == DUSK_DRAINING) dusk__drain_conn_moved(conn, from);
+  if (server->drain.phase != DUSK_SERVING) dusk__drain_conn_moved(conn, from);
 }
 
 /* -- The socket ------------------------------------------------------------ */
@@ -435,14 +435,12 @@ static void on_read_error(dusk__conn_t *conn, int err) {
 }
 
 static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
-  bool was_late = conn->late;
   if (dusk__drain_waits_for(conn)) {
     linger_on(conn);
     return;
   }
   for (size_t i = 0; i < len && !conn->late; i++)
     conn->late = !dusk__is_line_end(bytes[i]);
-  if (conn->late && !was_late) conn->server->drain.conns_late++;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {

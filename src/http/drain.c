@@ -125,10 +125,8 @@ void dusk__drain_knows(dusk__conn_t *conn) {
   conn->round_trip_ms =
       (uint16_t)(round_trip_ms < UINT16_MAX ? round_trip_ms : UINT16_MAX);
   conn->peer = dusk__peers_of(&drain->peers, fd);
-  /* Answers in a lame duck said close, and who got them isn't there any more.
-   */
-  bool was_lame = drain->lame_duck_ns < drain->started_ns;
-  uint64_t answered_ms = was_lame ? drain->started_ns / DUSK__NS_PER_MS : 0;
+  /* Answers in a lame duck said close: whose they were isn't known any more. */
+  uint64_t answered_ms = drain->lame_answered_ms;
   bool was_answered = conn->requests > (conn->phase == DUSK__ACTIVE);
   if (was_answered && conn->since_ms > answered_ms)
     answered_ms = conn->since_ms;
@@ -145,13 +143,28 @@ uint64_t dusk__drain_window_end(const dusk__conn_t *conn) {
 }
 
 void dusk__drain_conn_moved(dusk__conn_t *conn, dusk__phase_t from) {
-  dusk_server_t *server = conn->server;
-  if (from == DUSK__ACTIVE) {
-    conn->looked = false;
-    if (conn->since_ms <= server->drain.renew_until_ms)
-      conn->peer->answered_ms = conn->since_ms;
-  }
-  dusk__drain_check(server);
+  dusk__drain_t *drain = &conn->server->drain;
+  bool has_answer = conn->phase == DUSK__IDLE ||
+                    conn->ending == DUSK__ANSWERED ||
+                    conn->ending == DUSK__REFUSED;
+  bool was_answered = from == DUSK__ACTIVE && has_answer;
+  if (drain->phase == DUSK_LAME_DUCK && was_answered)
+    drain->lame_answered_ms = conn->since_ms;
+  if (drain->phase != DUSK_DRAINING) return;
+  if (from == DUSK__ACTIVE) conn->looked = false;
+  if (was_answered && conn->since_ms <= drain->renew_until_ms)
+    conn->peer->answered_ms = conn->since_ms;
+  dusk__drain_check(conn->server);
+}
+
+/* What was written to a Unix socket has arrived. */
+static bool is_unacknowledged(const dusk__conn_t *conn) {
+  bool was_answered =
+      conn->ending == DUSK__ANSWERED || conn->ending == DUSK__REFUSED;
+  if (!was_answered || conn->peer == NULL || dusk__peer_is_local(conn->peer))
+    return false;
+  size_t fin = conn->phase == DUSK__LINGERING; /* counts as a byte */
+  return dusk__sys_unacknowledged(dusk__conn_fd(conn)) > fin;
 }
 
 void dusk__drain_conn_closes(dusk__conn_t *conn) {
@@ -159,11 +172,11 @@ void dusk__drain_conn_closes(dusk__conn_t *conn) {
   if (drain->phase < DUSK_DRAINING) return;
   bool asked_nothing =
       conn->ending == DUSK__UNUSED || conn->ending == DUSK__UNANSWERED_IDLE;
-  if (asked_nothing && !conn->peer_ended && !conn->late)
+  if (asked_nothing && conn->late)
+    drain->conns_late++;
+  else if (asked_nothing && !conn->peer_ended)
     drain->conns_unconfirmed++;
-  if ((conn->ending == DUSK__ANSWERED || conn->ending == DUSK__REFUSED) &&
-      dusk__sys_unacknowledged(dusk__conn_fd(conn)) > 0)
-    drain->answers_unacknowledged++;
+  if (is_unacknowledged(conn)) drain->answers_unacknowledged++;
   if (conn->ending == DUSK__CUT && drain->status == 0)
     drain->status = UV_ECONNABORTED;
 }
@@ -297,15 +310,18 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   const dusk__drain_t *drain = &server->drain;
   uint64_t cuts = drain->conns_ended[DUSK__CUT];
   uint64_t unacknowledged = drain->answers_unacknowledged;
+  uint64_t left = server->seal.left;
   server->drain.cut_cause = cause;
   if (server->conn_count[DUSK__ACTIVE] > 0) note_oldest(server);
   cancel_requests(server, status, cause);
   dusk__seal_cut(server);
   for (int phase = 0; phase < DUSK__HIJACKED; phase++)
     for_each_conn(server, (dusk__phase_t)phase, cut_conn);
-  /* An answer may be cut, too, on its way to a client that doesn't stop. */
+  /* Who is in a queue is reset, and an answer may be cut, too, on its way to a
+   * client that doesn't stop. */
   if (drain->conns_ended[DUSK__CUT] > cuts ||
-      drain->answers_unacknowledged > unacknowledged)
+      drain->answers_unacknowledged > unacknowledged ||
+      server->seal.left > left)
     server->drain.status = status;
   dusk__drain_check(server);
 }
@@ -323,16 +339,28 @@ static void on_hard_cancel(uv_timer_t *timer) {
   look_at_bounds(timer->data);
 }
 
+static void begin_grace(dusk_server_t *server) {
+  dusk__drain_t *drain = &server->drain;
+  uint64_t now = uv_hrtime();
+  uint64_t wait_ms = grace_ms(server);
+  uint64_t left_ns = drain->deadline_ns > now ? drain->deadline_ns - now : 0;
+  if (left_ns / DUSK__NS_PER_MS < wait_ms) wait_ms = left_ns / DUSK__NS_PER_MS;
+  uv_timer_start(&drain->cut_timer, on_grace_over, wait_ms, 0);
+}
+
 static void on_bound_end(dusk_waiter_t *waiter) {
   dusk__shutdown_t *call = DUSK__OWNER(waiter, dusk__shutdown_t, waiter);
   dusk_server_t *server = call->server;
+  dusk__drain_t *drain = &server->drain;
   int err = dusk_context_err(call->bound);
   if (err == UV_ETIMEDOUT) {
     cut(server, err, &dusk_drain_cancelled);
-  } else if (server->drain.phase == DUSK_DRAINING && !server->drain.cancelled) {
+  } else if (is_draining(server)) {
+    /* Unless a grace runs already; one before the bound has no timer. */
+    bool is_first = !drain->cancelled;
     cancel_requests(server, err, &dusk_drain_cancelled);
-    uv_timer_start(&server->drain.cut_timer, on_grace_over, grace_ms(server),
-                   0);
+    if (is_first || !uv_is_active((uv_handle_t *)&drain->cut_timer))
+      begin_grace(server);
   }
 }
 

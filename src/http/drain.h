@@ -37,7 +37,8 @@ typedef struct dusk__drain {
   const dusk_cause_t *cut_cause; /* of what the bound or close cuts */
 
   dusk__peers_t peers;
-  uint64_t renew_until_ms; /* other connections' answers renew a window */
+  uint64_t renew_until_ms;   /* other connections' answers renew a window */
+  uint64_t lame_answered_ms; /* the last answer in a lame duck */
 
   /* Since the drain began; before that, they count from the start. */
   uint64_t conns_open;
@@ -80,7 +81,8 @@ uint64_t dusk__drain_patience_ms(const dusk_server_t *server,
 /* A running request has ended, in the report's words. */
 void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending);
 
-/* The connection has left `from`: notes when its peer got an answer. */
+/* The connection has left `from`, and the server doesn't just serve: notes when
+ * its peer got an answer. */
 void dusk__drain_conn_moved(dusk__conn_t *conn, dusk__phase_t from);
 /* The connection's socket is about to be closed: how it ends is counted. */
 void dusk__drain_conn_closes(dusk__conn_t *conn);

@@ -162,10 +162,10 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   int err = status;
   if (err == 0) err = dusk__listener_accept(listener, limit, &accepted);
   if (err == 0) return;
-  if (server->drain.phase == DUSK_DRAINING) {
-    uv_poll_stop(poll); /* the seal goes on with it */
-  } else if (!is_final(err) && status == 0) {
+  if (!is_final(err) && status == 0) {
     retry_later(listener, err);
+  } else if (server->drain.phase == DUSK_DRAINING) {
+    uv_poll_stop(poll); /* the seal ends it */
   } else {
     listener->err = err;
     dusk__listener_close(listener);
@@ -452,8 +452,8 @@ int dusk__listener_open(dusk_server_t *server, const char *address,
   }
   if (err < 0)
     free(listener);
-  else if (listener->kind == DUSK__TCP)
-    dusk__seal_prepare(server);
+  else
+    dusk__seal_prepare(listener);
   return err;
 }
 

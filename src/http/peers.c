@@ -50,6 +50,11 @@ static void read_addr(int fd, uint8_t addr[16]) {
   }
 }
 
+bool dusk__peer_is_local(const dusk__peer_t *peer) {
+  static const uint8_t none[16];
+  return memcmp(peer->addr, none, sizeof(none)) == 0;
+}
+
 /* FNV-1a */
 static size_t hash(const uint8_t addr[16]) {
   uint32_t sum = 2166136261u;

@@ -2,6 +2,7 @@
 #ifndef DUSK_HTTP_PEERS_H
 #define DUSK_HTTP_PEERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,9 @@ typedef struct dusk__peers {
 /* Made for about `count` connections. */
 void dusk__peers_init(dusk__peers_t *peers, size_t count);
 void dusk__peers_done(dusk__peers_t *peers);
+
+/* Whether it is a Unix socket's. */
+bool dusk__peer_is_local(const dusk__peer_t *peer);
 
 /* The peer of a connected socket, added if need be; never NULL. */
 dusk__peer_t *dusk__peers_of(dusk__peers_t *peers, int fd);

@@ -101,18 +101,25 @@ static void append_counts(text_t *text, const dusk_report_t *report,
   }
 }
 
+/* By its end, and not only one by one before that. */
+static bool was_cut(const dusk_report_t *report) {
+  bool is_late = report->status == UV_ETIMEDOUT;
+  return (is_late || report->status == UV_ECANCELED) &&
+         (report->conns_cut || report->requests_cancelled == 0);
+}
+
 /* What a person should know of a drain that did not go by itself. */
 static const char *reason(const dusk_report_t *report) {
   switch (report->status) {
   case 0:
     return "";
   case UV_ETIMEDOUT:
-    return report->conns_cut ? " (the bound had passed)"
-                             : " (near the bound, requests were told to end)";
+    return was_cut(report) ? " (the bound had passed)"
+                           : " (near the bound, requests were told to end)";
   case UV_ECANCELED:
-    return report->conns_cut ? " (as asked)" : " (requests were told to end)";
+    return was_cut(report) ? " (as asked)" : " (requests were told to end)";
   case UV_ECONNABORTED:
-    return " (who stood still was cut)";
+    return " (who stood still was cut, or was by its handler)";
   default:
     return " (a listener could not be emptied and closed)";
   }
@@ -120,7 +127,7 @@ static const char *reason(const dusk_report_t *report) {
 
 size_t dusk_report_text(const dusk_report_t *report, char *buf, size_t size) {
   text_t text = {.buf = buf, .size = size};
-  append(&text, "%s %llu ms%s", report->conns_cut ? "cut after" : "drained in",
+  append(&text, "%s %llu ms%s", was_cut(report) ? "cut after" : "drained in",
          (unsigned long long)report->drain_ms, reason(report));
   append(&text, "; connections: ");
   append_counts(&text, report, conns, COUNT(conns));

@@ -18,6 +18,7 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,31 +36,42 @@ enum {
 static void on_timer(uv_timer_t *timer);
 
 void dusk__seal_init(dusk_server_t *server) {
-  server->seal.diag = -1;
+  server->seal.diag = server->seal.reserve = -1;
   uv_timer_init(server->loop, &server->seal.timer); /* always 0 */
   server->seal.timer.data = server;
 }
 
-/* Gives the descriptor in reserve back; false when there was none. */
-static bool close_diag(dusk__seal_t *seal) {
-  if (seal->diag < 0) return false;
-  close(seal->diag);
-  seal->diag = -1;
+/* False when there was none. */
+static bool give_back(int *fd) {
+  if (*fd < 0) return false;
+  close(*fd);
+  *fd = -1;
   return true;
 }
 
 void dusk__seal_done(dusk_server_t *server) {
-  close_diag(&server->seal);
+  give_back(&server->seal.diag);
+  give_back(&server->seal.reserve);
 }
 
-void dusk__seal_prepare(dusk_server_t *server) {
-  if (server->seal.diag >= 0) return;
+static int open_diag(dusk__seal_t *seal) {
+  if (seal->diag >= 0) return 0;
   int diag = dusk__sys_open_diag();
-  if (diag == UV_ENOTSUP) return; /* another kernel: the headers say so */
-  server->seal.diag = diag < 0 ? -1 : diag;
-  if (diag < 0)
-    dusk__server_tell_error(server, diag,
-                            "sock_diag is refused (AF_NETLINK): a stop will "
+  if (diag < 0) return diag;
+  seal->diag = diag;
+  return 0;
+}
+
+void dusk__seal_prepare(dusk__listener_t *listener) {
+  dusk_server_t *server = listener->server;
+  dusk__seal_t *seal = &server->seal;
+  if (seal->reserve < 0)
+    seal->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (listener->kind != DUSK__TCP) return;
+  int err = open_diag(seal);
+  if (err < 0 && err != UV_ENOTSUP) /* another kernel: the header says so */
+    dusk__server_tell_error(server, err,
+                            "sock_diag (AF_NETLINK) can't be asked: a stop may "
                             "wait longer for handshakes that are half-way");
 }
 
@@ -69,31 +81,38 @@ static uint64_t age_ms(const dusk__seal_t *seal) {
   return (uv_hrtime() - seal->begun_ns) / DUSK__NS_PER_MS;
 }
 
+static void change_means(dusk__listener_t *listener, dusk_seal_t means) {
+  dusk__seal_t *seal = &listener->server->seal;
+  listener->means = means;
+  if (means > seal->means) seal->means = means;
+}
+
 /* Their number by the best means that the kernel grants, or an error when there
  * is none. */
-static int count_handshakes(dusk__seal_t *seal, int fd) {
-  if (seal->means == DUSK_SEAL_EXACT) {
-    int count = seal->diag < 0 ? UV_EBADF : dusk__sys_half_open(seal->diag, fd);
+static int count_handshakes(dusk__listener_t *listener) {
+  dusk__seal_t *seal = &listener->server->seal;
+  if (listener->means == DUSK_SEAL_EXACT) {
+    int count = open_diag(seal);
+    if (count == 0) count = dusk__sys_half_open(seal->diag, listener->fd);
     if (count >= 0) return count;
-    close_diag(seal);
-    seal->means = DUSK_SEAL_SLOW;
+    give_back(&seal->diag);
+    change_means(listener, DUSK_SEAL_SLOW);
   }
-  if (seal->means == DUSK_SEAL_SLOW) {
-    int count = dusk__sys_half_open_slowly(fd);
+  if (listener->means == DUSK_SEAL_SLOW) {
+    int count = dusk__sys_half_open_slowly(listener->fd);
     if (count >= 0) return count;
-    seal->means = DUSK_SEAL_HELD;
+    change_means(listener, DUSK_SEAL_HELD);
   }
   return UV_ENOTSUP;
 }
 
 /* *ret_left: those that are given up. */
 static bool handshakes_pending(dusk__listener_t *listener, uint64_t *ret_left) {
-  dusk__seal_t *seal = &listener->server->seal;
-  uint64_t age = age_ms(seal);
+  uint64_t age = age_ms(&listener->server->seal);
   if (listener->kind != DUSK__TCP) return false;
-  if (seal->means == DUSK_SEAL_BLIND) return age < BLIND_MS;
+  if (listener->means == DUSK_SEAL_BLIND) return age < BLIND_MS;
   if (age < SETTLE_MS) return true;
-  int count = count_handshakes(seal, listener->fd);
+  int count = count_handshakes(listener);
   if (age < HANDSHAKE_MS) return count != 0; /* also when it isn't known */
   if (count > 0) *ret_left = (uint64_t)count;
   return false;
@@ -129,7 +148,7 @@ static void get_unstuck(dusk__listener_t *listener, int err) {
     return;
   }
   uint64_t now = uv_hrtime();
-  if (close_diag(seal) || dusk__server_connections(server) > 0 ||
+  if (give_back(&seal->reserve) || dusk__server_connections(server) > 0 ||
       seal->stuck_ns == 0) {
     seal->stuck_ns = now;
   } else if (now - seal->stuck_ns > STUCK_MS * DUSK__NS_PER_MS) {
@@ -194,7 +213,7 @@ static void begin(dusk__listener_t *listener) {
   case DUSK__TCP:
     seal->sealed += queued(listener);
     if (dusk__sys_refuse_handshakes(listener->fd) < 0)
-      seal->means = DUSK_SEAL_BLIND;
+      change_means(listener, DUSK_SEAL_BLIND);
     break;
   }
 }
@@ -211,9 +230,16 @@ void dusk__seal_begin(dusk_server_t *server) {
 }
 
 void dusk__seal_cut(dusk_server_t *server) {
+  dusk__seal_t *seal = &server->seal;
   for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
        link = link->next) {
     dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0) leave(listener);
+    if (listener->fd < 0) continue;
+    /* Only by the quick means: who cuts does so now. */
+    bool asks = listener->kind == DUSK__TCP &&
+                listener->means == DUSK_SEAL_EXACT && seal->diag >= 0;
+    int count = asks ? dusk__sys_half_open(seal->diag, listener->fd) : 0;
+    if (count > 0) seal->handshakes += (uint64_t)count;
+    leave(listener);
   }
 }

@@ -6,11 +6,11 @@
 
 typedef struct dusk__seal {
   uv_timer_t timer;
-  int diag; /* tells of handshakes half-way; also a descriptor in reserve, for a
-             * connection that waits when there are no others; -1: none */
-  dusk_seal_t means;
+  int diag;    /* tells of handshakes half-way; -1: none */
+  int reserve; /* a descriptor for a connection that waits when there are no
+                * others; -1: none */
+  dusk_seal_t means; /* the worst of the listeners' */
   uint64_t begun_ns;
-  uint64_t looked_ns;  /* for handshakes half-way */
   uint64_t stuck_ns;   /* since when nothing can be accepted; 0: it can */
   uint64_t sealed;     /* connections found in the queues at first */
   uint64_t left;       /* in the queues of listeners that were only closed */
@@ -20,9 +20,9 @@ typedef struct dusk__seal {
 void dusk__seal_init(dusk_server_t *server);
 void dusk__seal_done(dusk_server_t *server);
 
-/* A TCP listener was opened: gets what its seal will need, and tells on_error
- * where that is refused. */
-void dusk__seal_prepare(dusk_server_t *server);
+/* A listener was opened: gets what its seal will need, and tells on_error where
+ * that is refused. */
+void dusk__seal_prepare(dusk__listener_t *listener);
 
 /* Begins to seal all listeners; each is closed when it is empty. */
 void dusk__seal_begin(dusk_server_t *server);

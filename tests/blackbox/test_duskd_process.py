@@ -1,6 +1,7 @@
 """duskd under odd parents and shells: signals, descriptors, limits, and what
 a parent has left blocked, ignored or closed."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -249,9 +250,13 @@ def closing(*fds):
 
 
 def links(pid):
+    """What its descriptors are; one may be closed while we look."""
     folder = f"/proc/{pid}/fd"
-    return {int(fd): os.readlink(f"{folder}/{fd}")
-            for fd in os.listdir(folder)}
+    found = {}
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd)] = os.readlink(f"{folder}/{fd}")
+    return found
 
 
 def start_on(listener, *flags, preexec, **kw):

@@ -21,4 +21,12 @@ static inline void drop_acks(int listening_fd) {
                    0);
 }
 
+/* Others' do again; the handshakes from before wait for a retransmission. */
+static inline void allow_acks(int listening_fd) {
+  int none = 0;
+  assert_int_equal(setsockopt(listening_fd, SOL_SOCKET, SO_DETACH_FILTER, &none,
+                              sizeof(none)),
+                   0);
+}
+
 #endif

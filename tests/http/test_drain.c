@@ -155,6 +155,30 @@ static void an_answer_in_the_grace_goes_out(void **state) {
   loopback_finish(&lb);
 }
 
+/* Bounded by the grace that is left. */
+static void a_bound_cancelled_in_the_grace_cuts(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, DEFAULTS, REQUEST);
+  dusk_context_t *bound;
+  int status = 1;
+  assert_int_equal(dusk_context_with_timeout(lb.root, 600, NULL, &bound), 0);
+  assert_int_equal(dusk_server_shutdown(lb.server, bound, on_status, &status),
+                   0);
+  while (dusk_context_err(dusk_request_context(held.req)) == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  dusk_context_cancel(bound, NULL);
+  run_until_told(&lb, &status);
+  assert_true(status == UV_ETIMEDOUT || status == UV_ECANCELED);
+  dusk_report_t report = loopback_report(&lb);
+  assert_int_equal(report.conns_cut, 1);
+  dusk_response_end(held.res, NULL, 0);
+  dusk_context_unref(bound);
+  close(client);
+  loopback_finish(&lb);
+}
+
 static void srv_029_ended_bound_on_an_idle_server(void **state) {
   (void)state;
   loopback_t lb;
@@ -374,6 +398,7 @@ int main(void) {
       cmocka_unit_test(seed_009_result_deadline),
       cmocka_unit_test(seed_009_result_cancelled),
       cmocka_unit_test(an_answer_in_the_grace_goes_out),
+      cmocka_unit_test(a_bound_cancelled_in_the_grace_cuts),
       cmocka_unit_test(srv_029_ended_bound_on_an_idle_server),
       cmocka_unit_test(srv_048_and_050_shutdown_again),
       cmocka_unit_test(a_later_bound_brings_the_end_nearer),

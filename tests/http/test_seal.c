@@ -1,6 +1,9 @@
 /* The listeners' end when the kernel gives less than usual. Needs the linker's
  * --wrap for accept4. */
 #include "loopback.h"
+#include "server.h"
+
+#include "drop_acks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,14 +58,25 @@ static void on_shutdown(dusk_server_t *server, int status, void *arg) {
   ((loopback_t *)arg)->shutdown_status = status;
 }
 
-/* Without a bound. */
-static dusk_report_t stop(loopback_t *lb) {
-  assert_int_equal(dusk_server_shutdown(lb->server, lb->root, on_shutdown, lb),
-                   0);
+static dusk_report_t stop_within(loopback_t *lb, dusk_context_t *bound) {
+  assert_int_equal(dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
   while (lb->shutdown_status == 1)
     uv_run(&lb->loop, UV_RUN_ONCE);
   dusk_report_t report = loopback_report(lb);
   loopback_assert_adds_up(&report);
+  return report;
+}
+
+/* Without a bound. */
+static dusk_report_t stop(loopback_t *lb) {
+  return stop_within(lb, lb->root);
+}
+
+static dusk_report_t stop_within_ms(loopback_t *lb, uint64_t ms) {
+  dusk_context_t *bound;
+  assert_int_equal(dusk_context_with_timeout(lb->root, ms, NULL, &bound), 0);
+  dusk_report_t report = stop_within(lb, bound);
+  dusk_context_unref(bound);
   return report;
 }
 
@@ -110,6 +124,81 @@ static void who_can_never_be_accepted_does_not_hold_the_stop(void **state) {
   assert_int_equal(report.queue_left, 1);
   assert_true(errors_told > 0);
   close(client);
+  loopback_finish(&lb);
+}
+
+static void who_is_reset_in_a_queue_is_in_the_status(void **state) {
+  (void)state;
+  loopback_t lb;
+  char text[1024];
+  open_plain(&lb);
+  accept_errno = EMFILE;
+  int client = loopback_connect(&lb);
+  dusk_report_t report = stop_within_ms(&lb, 300);
+  assert_int_equal(report.status, UV_ETIMEDOUT);
+  assert_int_equal(report.queue_left, 1);
+  dusk_report_text(&report, text, sizeof(text));
+  assert_ptr_equal(strstr(text, "cut after"), text);
+  close(client);
+  loopback_finish(&lb);
+}
+
+static dusk__listener_t *listener_of(loopback_t *lb) {
+  return DUSK__OWNER(lb->server->listeners.next, dusk__listener_t, link);
+}
+
+static void a_passing_shortage_holds_nobody_in_the_queue(void **state) {
+  (void)state;
+  loopback_t lb;
+  open_plain(&lb);
+  drop_acks(listener_of(&lb)->fd);
+  int stuck = loopback_connect(&lb); /* for longer than the bound */
+  allow_acks(listener_of(&lb)->fd);
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET);
+  accept_errno = EMFILE;
+  assert_int_equal(dusk_server_shutdown(lb.server, lb.root, on_shutdown, &lb),
+                   0);
+  loopback_run_for(&lb, 30);
+  accept_errno = 0;
+  char buf[512];
+  uint64_t began = uv_hrtime();
+  loopback_receive(&lb, client, buf, sizeof(buf), "hello\n");
+  assert_non_null(strstr(buf, "hello\n"));
+  assert_true(uv_hrtime() - began < 1000 * 1000000ull); /* not at the seal */
+  close(stuck);
+  close(client);
+  while (lb.shutdown_status == 1)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  loopback_finish(&lb);
+}
+
+static void a_cut_tells_of_handshakes_half_way(void **state) {
+  (void)state;
+  loopback_t lb;
+  open_plain(&lb);
+  drop_acks(listener_of(&lb)->fd);
+  int client = loopback_connect(&lb);
+  dusk_server_close(lb.server);
+  dusk_report_t report = loopback_report(&lb);
+  assert_int_equal(report.handshakes_left, 1);
+  close(client);
+  loopback_finish(&lb);
+}
+
+static void a_unix_socket_needs_no_descriptor(void **state) {
+  (void)state;
+  loopback_t lb;
+  char path[64];
+  open_plain(&lb);
+  snprintf(path, sizeof(path), "unix:/tmp/dusk-seal-%d", (int)getpid());
+  assert_int_equal(dusk_server_serve(lb.server, path, NULL, NULL), 0);
+  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  struct rlimit before = use_up_descriptors();
+  dusk_report_t report = stop(&lb);
+  assert_int_equal(report.status, 0);
+  assert_true(report.drain_ms < 1000);
+  setrlimit(RLIMIT_NOFILE, &before);
   loopback_finish(&lb);
 }
 
@@ -220,6 +309,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(errors_that_repeat_are_waited_out),
       cmocka_unit_test(who_can_never_be_accepted_does_not_hold_the_stop),
+      cmocka_unit_test(who_is_reset_in_a_queue_is_in_the_status),
+      cmocka_unit_test(a_passing_shortage_holds_nobody_in_the_queue),
+      cmocka_unit_test(a_cut_tells_of_handshakes_half_way),
+      cmocka_unit_test(a_unix_socket_needs_no_descriptor),
       cmocka_unit_test(an_empty_queue_needs_no_descriptor),
       cmocka_unit_test(the_queue_is_served_with_one_descriptor),
       cmocka_unit_test(what_was_handed_over_is_left_to_its_owner),

@@ -594,7 +594,7 @@ static void look_at_status(const outcome_t *outcome) {
     fault("the status is 0, and %llu requests that had come were cut", "report",
           0, tally.cut_unread, 0);
   /* An answer that a cut overtakes may be lost: the client alone knows. */
-  bool in_doubt = report->answers_unacknowledged > 0;
+  bool in_doubt = report->answers_unacknowledged > 0 || report->queue_left > 0;
   if (!cut && !tally.cut_unread && !report->requests_cancelled && !in_doubt &&
       outcome->status)
     fault("the status is %llu, and nothing was cut", "report", 0,

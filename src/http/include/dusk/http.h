@@ -149,7 +149,8 @@ typedef struct dusk_server_config {
   void *on_request_cut_arg;
 
   /* Told what nobody else can be: that connections can't be accepted for now
-   * (at first, and once a second while it lasts), that a seal will be slow. */
+   * (at first, and once a second while it lasts) or not before the end, and,
+   * inside dusk_server_serve, that a seal may be slow. */
   dusk_error_cb on_error;
   void *on_error_arg;
 } dusk_server_config_t;
@@ -253,8 +254,10 @@ typedef struct dusk_report {
   dusk_seal_t seal;
   uint64_t queue_sealed; /* in the accept queues when sealing began */
   uint64_t queue_left;   /* left in the queues of TCP listeners that were handed
-                          * over, or that a cut closed, which resets them */
-  uint64_t handshakes_left; /* half-way for longer than 1.2 s: given up */
+                          * over; or reset, by a cut or for want of descriptors,
+                          * and then the status isn't 0 */
+  uint64_t handshakes_left; /* given up: half-way for more than 1.2 s, or at a
+                             * cut */
 
   uint64_t
       requests_running;    /* when the drain began, from their first byte on */

@@ -6,6 +6,7 @@
 #include "tree.h"
 
 #include <dusk/signal.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -453,12 +454,15 @@ static void stop_or_chase(void *arg, int number) {
     while (hopper->calls < hopper->stop_at)
       continue;
     while (!dusk_waiter_stop(&hopper->waiter))
-      continue;
+      sched_yield();
     hopper->is_stopped = true;
   }
   while (!hopper->is_stopped) {
     dusk_context_t *ctx = hopper->ctxs[hopper->calls % HOPS];
-    if (dusk_context_err(ctx) == 0) dusk_context_cancel(ctx, NULL);
+    if (dusk_context_err(ctx) == 0)
+      dusk_context_cancel(ctx, NULL);
+    else
+      sched_yield(); /* to the loop */
   }
 }
 

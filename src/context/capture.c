@@ -305,6 +305,11 @@ int dusk__capture_start(dusk__capture_t *capture, uv_signal_cb cb, int signum) {
 
 /* -- Stop ----------------------------------------------------------------- */
 
+/* libuv has stopped a handle that is being closed. */
+static void stop_handle(uv_signal_t *handle) {
+  if (!uv_is_closing((uv_handle_t *)handle)) uv_signal_stop(handle);
+}
+
 /* Stops the last live handle, or a muted one while none is live, and sets the
  * disposition that was found before the first, or before this stop. */
 static void stop_last(uv_signal_t *handle, int signum, bool is_muted) {
@@ -317,8 +322,10 @@ static void stop_last(uv_signal_t *handle, int signum, bool is_muted) {
     put_gate(signum, &found);
   else
     sigaction(signum, NULL, &found);
-  if (!is_gate(&found)) wanted = found; /* the program's, meanwhile */
-  uv_signal_stop(handle);
+  bool is_closed = uv_is_closing((uv_handle_t *)handle);
+  if (!is_gate(&found) && !(is_closed && found.sa_handler == SIG_DFL))
+    wanted = found; /* the program's, meanwhile */
+  stop_handle(handle);
   sigaction(signum, NULL, &now);
   if (is_gate(&now)) { /* libuv still has others */
     if (entry->muted == 0 && !entry->is_silenced) entry->behind = libuv;
@@ -358,7 +365,7 @@ unsigned dusk__capture_stop(dusk__capture_t *capture, bool in_callback) {
   if (entry->live == NULL)
     stop_last(handle, capture->signum, is_muted);
   else
-    uv_signal_stop(handle);
+    stop_handle(handle);
   pthread_mutex_unlock(&lock);
   if (is_muted) return 0;
   return handle->caught_signals - handle->dispatched_signals - in_callback;

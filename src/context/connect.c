@@ -11,7 +11,6 @@
 #include <dusk/calls.h>
 #include "tree.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,7 +20,7 @@
 #define SHARE_MIN_NS 2000000000U
 
 typedef struct {
-  uv_tcp_t handle; /* of the attempt under way */
+  uv_tcp_t handle; /* of the attempt under way; first, see finish */
   uv_connect_t req;
   dusk_waiter_t waiter;  /* for the start, then for the end of the share */
   dusk_context_t *ctx;   /* held, in the root's tree */
@@ -35,7 +34,9 @@ typedef struct {
   struct addrinfo numeric;
   struct sockaddr_storage addr;
   int first_err;
-  int fd; /* of the connection; -1 before */
+  int fd;         /* of the connection; -1 before */
+  bool is_ending; /* the attempt: its handle has been closed here */
+  bool is_stray;  /* its handle has been closed by somebody else */
 } dial_t;
 
 static void try_next(dial_t *dial);
@@ -51,7 +52,12 @@ static void finish(dial_t *dial, int err) {
   void *arg = dial->arg;
   atomic_fetch_sub(&dial->root->users, 1);
   uv_freeaddrinfo(dial->resolved);
-  free(dial);
+  if (dial->is_stray) {
+    dusk__root_handle_opened(dial->root);
+    dusk__stray_found(dial->root, (uv_handle_t *)&dial->handle);
+  } else {
+    free(dial);
+  }
   cb(tcp, err, arg);
   dusk_context_unref(ctx);
 }
@@ -99,6 +105,7 @@ static void on_closed(uv_handle_t *handle) {
 static void end_attempt(dial_t *dial, int err) {
   if (err != 0) note(dial, err);
   dusk_waiter_stop(&dial->waiter);
+  dial->is_ending = true;
   uv_close((uv_handle_t *)&dial->handle, on_closed);
 }
 
@@ -111,15 +118,32 @@ static int duplicate(dial_t *dial) {
   return dial->fd >= 0 ? 0 : uv_translate_sys_error(errno);
 }
 
+/* Somebody else has closed the handle, and so means the loop to end. */
+static void lose_attempt(dial_t *dial, int err) {
+  int ended = dusk_context_err(dial->ctx);
+  note(dial, err);
+  dusk_waiter_stop(&dial->waiter);
+  dusk_context_unref(dial->share);
+  dial->is_stray = true;
+  finish(dial, ended != 0 ? ended : dial->first_err);
+}
+
 static void on_connect(uv_connect_t *req, int status) {
   dial_t *dial = dusk__container_of(req, dial_t, req);
-  if (uv_is_closing((uv_handle_t *)&dial->handle)) return; /* see on_end */
+  if (dial->is_ending) return; /* see on_end */
+  if (uv_is_closing((uv_handle_t *)&dial->handle)) {
+    lose_attempt(dial, status);
+    return;
+  }
   end_attempt(dial, status == 0 ? duplicate(dial) : status);
 }
 
 /* The share has ended, perhaps with the context; on_closed will see. */
 static void on_end(dusk_waiter_t *waiter) {
-  end_attempt(dusk__container_of(waiter, dial_t, waiter), UV_ETIMEDOUT);
+  dial_t *dial = dusk__container_of(waiter, dial_t, waiter);
+  if (uv_is_closing((uv_handle_t *)&dial->handle))
+    return; /* on_connect comes */
+  end_attempt(dial, UV_ETIMEDOUT);
 }
 
 /* Go's partialDeadline. */
@@ -149,6 +173,7 @@ static int open_share(dial_t *dial, const struct addrinfo *addresses) {
 static int attempt(dial_t *dial, const struct addrinfo *addresses) {
   int err = open_share(dial, addresses);
   if (err != 0) return err;
+  dial->is_ending = false;
   err = uv_tcp_init(loop_of(dial), &dial->handle);
   if (err != 0) {
     dusk_context_unref(dial->share);
@@ -240,7 +265,7 @@ int dusk_context_connect(dusk_context_t *ctx, dusk_context_t *root,
   dial->cb = cb;
   dial->arg = arg;
   dial->fd = -1;
-  assert(dusk__root_on_loop(dial->root));
+  dusk__root_expect_loop(dial->root);
   err = start(dial, host, service, port);
   if (err != 0) {
     dusk_context_unref(dial->ctx);

@@ -264,6 +264,7 @@ static bool can_be_cancelled(const dusk_context_t *ctx) {
 }
 
 void dusk_context_cancel(dusk_context_t *ctx, const dusk_cause_t *cause) {
+  assert(ctx == NULL || ctx->kind != DUSK__VALUE); /* has no cancel */
   if (ctx == NULL || !can_be_cancelled(ctx)) return;
   dusk__node_t *node = (dusk__node_t *)ctx;
   dusk_waiter_t *away = NULL;
@@ -422,12 +423,24 @@ uint64_t dusk_context_deadline(const dusk_context_t *ctx) {
   return dusk__deadline_of(dusk__node_of(ctx));
 }
 
+uint64_t dusk_context_left_ms(dusk_context_t *ctx) {
+  uint64_t deadline_ns = dusk_context_deadline(ctx);
+  if (dusk_context_err(ctx) != 0) return 0;
+  if (deadline_ns == DUSK_OFF) return DUSK_OFF;
+  uint64_t now = uv_hrtime();
+  return deadline_ns > now ? (deadline_ns - now - 1) / 1000000 + 1 : 0;
+}
+
 void *dusk_context_value(const dusk_context_t *ctx, const dusk_key_t *key) {
   for (; ctx != NULL; ctx = ctx->parent) {
     if (ctx->kind == DUSK__VALUE && ((const dusk__layer_t *)ctx)->key == key)
       return ((const dusk__layer_t *)ctx)->value;
   }
   return NULL;
+}
+
+dusk_context_t *dusk_context_root(const dusk_context_t *ctx) {
+  return &dusk__node_of(ctx)->root->node.base;
 }
 
 uv_loop_t *dusk_context_loop(const dusk_context_t *ctx) {

@@ -7,7 +7,6 @@
 #include <dusk/calls.h>
 #include "tree.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -75,7 +74,7 @@ int dusk_context_getaddrinfo(dusk_context_t *ctx, dusk_context_t *root,
   lookup->cb = cb;
   lookup->arg = arg;
   lookup->is_queued = dusk_context_err(lookup->ctx) == 0;
-  assert(dusk__root_on_loop(lookup->root));
+  dusk__root_expect_loop(lookup->root);
   if (lookup->is_queued) {
     err = uv_getaddrinfo(dusk_context_loop(root), &lookup->req, on_resolved,
                          node, service, hints);

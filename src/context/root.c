@@ -4,11 +4,19 @@
  *
  * One uv_async_t wakes the loop for what other threads, or this one outside
  * of a callback, have made due; one uv_timer_t serves all deadlines of the
- * tree. Both are unreferenced; only while `keep` counts a waiter is the async
- * referenced, so that uv_run goes on. Handles are touched on the loop's thread
- * alone; other threads may only send. Which thread that is, the callbacks tell:
- * a loop may be made here and run there. So the loop is woken once when a root
- * is attached, and until it has turned everybody only sends.
+ * tree. A uv_prepare_t and a uv_check_t tell when the loop turns, and on which
+ * thread: a loop may be made here, run there, and by a third one after that.
+ *
+ *   fresh --first turn--> turning <--prepare-- between
+ *                            \-------check------^
+ *
+ * Handles are touched while the loop turns, by the thread that turns it, alone.
+ * Who comes in between leaves word (`woken`), and the next turn begins with it:
+ * the timer is set at once, callbacks come with the async. Who comes meanwhile
+ * from elsewhere sends. One thing can't wait for a turn: an
+ * async that is not referenced lets uv_run return without one. While `keep`
+ * counts a waiter it is, and before the first turn; in between, the thread that
+ * turned the loop last sees to that.
  *
  * A root is freed when it is detached and nothing refers to it any more, its
  * last descendant included. */
@@ -17,22 +25,23 @@
 #include <assert.h>
 #include <stdlib.h>
 
-bool dusk__root_on_loop(dusk__root_t *root) {
+/* -- Whose loop it is ----------------------------------------------------- */
+
+enum { FRESH, BETWEEN, TURNING };
+
+static bool is_last_here(dusk__root_t *root) {
   uv_thread_t self = uv_thread_self();
-  uv_thread_t loops = atomic_load_explicit(&root->thread, memory_order_relaxed);
-  return uv_thread_equal(&self, &loops) != 0;
+  uv_thread_t last = atomic_load_explicit(&root->thread, memory_order_relaxed);
+  return uv_thread_equal(&self, &last) != 0;
 }
 
-static bool may_touch_handles(dusk__root_t *root) {
-  return atomic_load_explicit(&root->has_turned, memory_order_acquire) &&
-         dusk__root_on_loop(root);
+static bool is_turning_here(dusk__root_t *root) {
+  return atomic_load_explicit(&root->phase, memory_order_acquire) == TURNING &&
+         is_last_here(root);
 }
 
-/* In each callback, first of all. */
 static void note_thread(dusk__root_t *root) {
-  if (may_touch_handles(root)) return;
   atomic_store_explicit(&root->thread, uv_thread_self(), memory_order_relaxed);
-  atomic_store_explicit(&root->has_turned, true, memory_order_release);
 }
 
 /* -- The lock ------------------------------------------------------------- */
@@ -69,14 +78,26 @@ static void sync_keep(dusk__root_t *root) {
 void dusk__root_keep(dusk__root_t *root, int change) {
   unsigned before = atomic_fetch_add(&root->keep, (unsigned)change);
   if (before != 0 && before + (unsigned)change != 0) return;
-  if (may_touch_handles(root))
-    sync_keep(root);
-  else
-    dusk__root_wake(root);
+  int phase = atomic_load_explicit(&root->phase, memory_order_acquire);
+  bool is_here = is_last_here(root);
+  if (is_here && phase != FRESH) sync_keep(root);
+  if (!is_here || phase != TURNING) dusk__root_wake(root);
 }
 
+void dusk__root_expect_loop(dusk__root_t *root) {
+  if (is_last_here(root)) return;
+  int phase = atomic_load(&root->phase);
+  /* Else it is the wrong thread. */
+  assert(phase != TURNING || uv_is_closing((uv_handle_t *)&root->check));
+  note_thread(root);
+  if (phase == BETWEEN) sync_keep(root);
+}
+
+/* A turn that begins now either sees `woken` or is seen here. */
 void dusk__root_wake(dusk__root_t *root) {
-  uv_async_send(&root->async);
+  if (atomic_load(&root->woken)) return;
+  atomic_store(&root->woken, true);
+  if (atomic_load(&root->phase) == TURNING) uv_async_send(&root->async);
 }
 
 /* -- The timer ------------------------------------------------------------ */
@@ -104,35 +125,28 @@ static void start_timer(dusk__root_t *root, uint64_t deadline_ns) {
   root->armed_ns = deadline_ns;
 }
 
+/* By the loop: now if it turns elsewhere, or else in its next turn. */
+static void arm_later(dusk__root_t *root, uint64_t deadline_ns) {
+  root->armed_ns = deadline_ns;
+  root->is_armed_later = true;
+  dusk__root_wake(root);
+}
+
 /* A timer that is set too early is left so: it costs one look when it fires,
  * where following each deadline that comes and goes would cost a restart. */
 void dusk__root_arm(dusk__root_t *root) {
   uint64_t deadline_ns = nearest(root);
   if (deadline_ns >= root->armed_ns || atomic_load(&root->loop) == NULL) return;
-  if (may_touch_handles(root))
+  if (is_turning_here(root))
     start_timer(root, deadline_ns);
   else
-    dusk__root_wake(root);
+    arm_later(root, deadline_ns);
 }
 
-static void on_timer(uv_timer_t *timer) {
-  dusk__root_t *root = timer->data;
-  note_thread(root);
-  dusk_waiter_t *away = NULL;
-  uint64_t now = uv_hrtime();
-  dusk__root_lock(root);
-  root->armed_ns = DUSK_OFF;
-  while (nearest(root) <= now)
-    dusk__timed_end(root->heap, &away);
-  dusk__root_arm(root);
-  dusk__settle(root, away);
-  dusk__waiters_run(root);
-}
-
-/* -- Woken up ------------------------------------------------------------- */
+/* -- A turn --------------------------------------------------------------- */
 
 void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked) {
-  if (dusk__root_on_loop(root)) {
+  if (is_last_here(root)) {
     hooked->hooks->release(hooked);
     return;
   }
@@ -155,15 +169,57 @@ static void release_all(dusk__root_t *root) {
   }
 }
 
-static void on_async(uv_async_t *async) {
-  dusk__root_t *root = async->data;
-  note_thread(root);
+/* Does to the handles what has been left to be done; true if that isn't all. */
+static bool take_word(dusk__root_t *root) {
+  atomic_store(&root->woken, false);
   dusk__root_lock(root);
+  if (root->is_armed_later) root->armed_ns = DUSK_OFF;
+  root->is_armed_later = false;
   dusk__root_arm(root);
+  bool is_all = root->due == NULL && root->released == NULL;
   dusk__root_unlock(root);
   sync_keep(root);
+  return !is_all;
+}
+
+static void look_round(dusk__root_t *root) {
+  (void)take_word(root);
   release_all(root);
   dusk__waiters_run(root);
+}
+
+static void on_prepare(uv_prepare_t *prepare) {
+  dusk__root_t *root = prepare->data;
+  note_thread(root);
+  atomic_store(&root->phase, TURNING);
+  if (atomic_load(&root->woken) && take_word(root)) dusk__root_wake(root);
+}
+
+static void on_check(uv_check_t *check) {
+  dusk__root_t *root = check->data;
+  atomic_store_explicit(&root->phase, BETWEEN, memory_order_release);
+}
+
+static void on_async(uv_async_t *async) {
+  look_round(async->data);
+}
+
+/* Timers have their time before prepare or after check, as libuv's version
+ * has it. */
+static void on_timer(uv_timer_t *timer) {
+  dusk__root_t *root = timer->data;
+  dusk_waiter_t *away = NULL;
+  uint64_t now = uv_hrtime();
+  note_thread(root);
+  int phase = atomic_exchange(&root->phase, TURNING);
+  dusk__root_lock(root);
+  root->armed_ns = DUSK_OFF;
+  while (nearest(root) <= now)
+    dusk__timed_end(root->heap, &away);
+  dusk__settle(root, away);
+  look_round(root);
+  if (phase != TURNING)
+    atomic_store_explicit(&root->phase, BETWEEN, memory_order_release);
 }
 
 /* -- Attaching and detaching ---------------------------------------------- */
@@ -177,9 +233,27 @@ static void init_node(dusk__root_t *root) {
   dusk__node_born(node);
 }
 
-static void open_handle(dusk__root_t *root, uv_handle_t *handle) {
+static void own_handle(dusk__root_t *root, uv_handle_t *handle) {
   handle->data = root;
   dusk__root_handle_opened(root);
+}
+
+/* Its async is on the loop. None of this can fail. The timer is the first
+ * turn's for sure: an async sent now would be lost in the child of a fork. */
+static void open_handles(dusk__root_t *root, uv_loop_t *loop) {
+  (void)uv_timer_init(loop, &root->timer);
+  (void)uv_prepare_init(loop, &root->prepare);
+  (void)uv_check_init(loop, &root->check);
+  (void)uv_timer_start(&root->timer, on_timer, 0, 0);
+  (void)uv_prepare_start(&root->prepare, on_prepare);
+  (void)uv_check_start(&root->check, on_check);
+  uv_unref((uv_handle_t *)&root->timer);
+  uv_unref((uv_handle_t *)&root->prepare);
+  uv_unref((uv_handle_t *)&root->check);
+  own_handle(root, (uv_handle_t *)&root->async);
+  own_handle(root, (uv_handle_t *)&root->timer);
+  own_handle(root, (uv_handle_t *)&root->prepare);
+  own_handle(root, (uv_handle_t *)&root->check);
 }
 
 int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root) {
@@ -189,17 +263,14 @@ int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root) {
   init_node(root);
   atomic_init(&root->thread, uv_thread_self());
   atomic_init(&root->loop, loop);
+  atomic_init(&root->phase, FRESH);
+  atomic_init(&root->woken, true);
   root->armed_ns = DUSK_OFF;
   int err = uv_mutex_init(&root->lock);
   if (err != 0) goto free_root;
   err = uv_async_init(loop, &root->async, on_async);
   if (err != 0) goto destroy_lock;
-  /* Only fills its struct in: it has no failure to tell. */
-  (void)uv_timer_init(loop, &root->timer);
-  open_handle(root, (uv_handle_t *)&root->async);
-  open_handle(root, (uv_handle_t *)&root->timer);
-  uv_unref((uv_handle_t *)&root->timer);
-  dusk__root_wake(root);
+  open_handles(root, loop);
   *ret_root = &root->node.base;
   return 0;
 
@@ -226,12 +297,19 @@ static void on_closed(uv_handle_t *handle) {
   dusk__root_handle_closed(handle->data);
 }
 
+static void close_handle(dusk__root_t *root, uv_handle_t *handle) {
+  if (uv_is_closing(handle))
+    dusk__stray_found(root, NULL);
+  else
+    uv_close(handle, on_closed);
+}
+
 int dusk_context_detach(dusk_context_t *ctx, dusk_detach_cb cb, void *arg) {
   if (ctx == NULL || ctx->kind != DUSK__ROOT) return UV_EINVAL;
   dusk__root_t *root = (dusk__root_t *)ctx;
+  uv_loop_t *loop = NULL;
   int err = 0;
-  /* Who ran the loop may have left it to this thread. */
-  note_thread(root);
+  dusk__root_expect_loop(root);
   /* What another thread has released may be all that still names it. */
   release_all(root);
   dusk__root_lock(root);
@@ -240,13 +318,16 @@ int dusk_context_detach(dusk_context_t *ctx, dusk_detach_cb cb, void *arg) {
   else if (atomic_load(&root->users) > 0)
     err = UV_EBUSY;
   else
-    atomic_store(&root->loop, NULL);
+    loop = atomic_exchange(&root->loop, NULL);
   dusk__root_unlock(root);
   if (err != 0) return err;
   root->detach_cb = cb;
   root->detach_arg = arg;
-  uv_close((uv_handle_t *)&root->async, on_closed);
-  uv_close((uv_handle_t *)&root->timer, on_closed);
+  close_handle(root, (uv_handle_t *)&root->async);
+  close_handle(root, (uv_handle_t *)&root->timer);
+  close_handle(root, (uv_handle_t *)&root->prepare);
+  close_handle(root, (uv_handle_t *)&root->check);
+  dusk__strays_see_off(root, loop);
   return 0;
 }
 

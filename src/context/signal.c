@@ -14,15 +14,13 @@
 #include "capture.h"
 #include "tree.h"
 
-#include <assert.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 
 typedef struct dusk__watch watch_t;
 
 struct dusk__watch {
-  dusk__capture_t capture;
+  dusk__capture_t capture; /* first: it begins with the handle */
   dusk_signals_t *signals; /* NULL once stopped */
   dusk__root_t *root;
   watch_t *next;
@@ -36,19 +34,20 @@ struct dusk_signals {
   void *arg;
   dusk_waiter_t ready; /* due while something is queued for that */
   dusk_waiter_t muted; /* due while a muted watch is to be stopped */
-  unsigned capacity;
-  unsigned head; /* under the lock, with the next two */
-  unsigned count;
+  size_t capacity;
+  size_t head; /* under the lock, with the next two */
+  size_t count;
   unsigned char queue[]; /* a ring of capacity + 1 */
 };
 
 int dusk_signals_new(dusk_context_t *root, unsigned capacity,
                      dusk_signals_t **ret_signals) {
-  if (root == NULL || capacity == UINT_MAX || ret_signals == NULL ||
-      dusk_context_loop(root) == NULL)
+  if (root == NULL || ret_signals == NULL || dusk_context_loop(root) == NULL)
     return UV_EINVAL;
-  assert(dusk__root_on_loop(dusk__node_of(root)->root));
-  dusk_signals_t *signals = malloc(sizeof(*signals) + capacity + 1);
+  dusk__root_expect_loop(dusk__node_of(root)->root);
+  size_t size = sizeof(dusk_signals_t) + 1 + capacity;
+  /* Where a size_t has no more bits than an unsigned. */
+  dusk_signals_t *signals = size > capacity ? malloc(size) : NULL;
   if (signals == NULL) return UV_ENOMEM;
   *signals =
       (dusk_signals_t){.root = dusk__node_of(root)->root, .capacity = capacity};
@@ -66,8 +65,7 @@ static void push(watch_t *watch) {
   dusk__root_lock(signals->root);
   if (!atomic_load(&watch->capture.is_muted) &&
       signals->count < signals->capacity + (signals->cb != NULL)) {
-    unsigned tail =
-        (signals->head + signals->count++) % (signals->capacity + 1);
+    size_t tail = (signals->head + signals->count++) % (signals->capacity + 1);
     signals->queue[tail] = (unsigned char)watch->capture.signum;
   }
   dusk__root_unlock(signals->root);
@@ -119,7 +117,7 @@ static void post_ready(dusk_signals_t *signals) {
 int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
                          void *arg) {
   if (signals == NULL) return UV_EINVAL;
-  assert(dusk__root_on_loop(signals->root));
+  dusk__root_expect_loop(signals->root);
   if (cb == NULL)
     dusk_waiter_stop(&signals->ready);
   else if (signals->cb != NULL)
@@ -155,8 +153,12 @@ static void stop_watch(watch_t *watch) {
   unsigned caught = dusk__capture_stop(&watch->capture, watch->in_callback);
   for (; caught > 0; caught--)
     push(watch);
+  uv_handle_t *handle = (uv_handle_t *)&watch->capture.handle;
   watch->signals = NULL;
-  uv_close((uv_handle_t *)&watch->capture.handle, on_closed);
+  if (uv_is_closing(handle))
+    dusk__stray_found(watch->root, handle);
+  else
+    uv_close(handle, on_closed);
 }
 
 /* Stops those in front of `end`. */
@@ -243,7 +245,7 @@ static size_t length(size_t count) {
 int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                         size_t count) {
   if (signals == NULL || (signums == NULL && count > 0)) return UV_EINVAL;
-  assert(dusk__root_on_loop(signals->root));
+  dusk__root_expect_loop(signals->root);
   stop_muted(signals);
   watch_t *before = signals->watches;
   for (size_t i = 0; i < length(count); i++) {
@@ -261,14 +263,14 @@ int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
 
 void dusk_signals_stop(dusk_signals_t *signals) {
   if (signals == NULL) return;
-  assert(dusk__root_on_loop(signals->root));
+  dusk__root_expect_loop(signals->root);
   stop_watches(signals, NULL);
   post_ready(signals);
 }
 
 void dusk_signals_free(dusk_signals_t *signals) {
   if (signals == NULL) return;
-  assert(dusk__root_on_loop(signals->root));
+  dusk__root_expect_loop(signals->root);
   stop_watches(signals, NULL);
   dusk_waiter_stop(&signals->ready);
   dusk_waiter_stop(&signals->muted);

@@ -107,17 +107,24 @@ struct dusk__hooked {
 struct dusk__root {
   dusk__node_t node;
   uv_mutex_t lock;
-  _Atomic(uv_thread_t) thread; /* the loop's, or who attached */
-  atomic_bool has_turned;      /* then it is the loop's */
+  _Atomic(uv_thread_t) thread; /* that turns the loop, or was the last to */
+  atomic_int phase;            /* whether it does; in root.c */
+  atomic_bool woken;           /* there is something to look for */
   _Atomic(uv_loop_t *) loop;   /* NULL since detach */
   uv_timer_t timer;
   uv_async_t async;
+  uv_prepare_t prepare;
+  uv_check_t check;
   unsigned handles; /* open on the loop, the signals' too; loop thread */
+  unsigned strays;  /* of these, closed by somebody else; in strays.c */
+  uv_handle_t *strayed;
+  uv_idle_t last;
   dusk_detach_cb detach_cb;
   void *detach_arg;
 
   /* Under the lock. */
-  uint64_t armed_ns; /* when the timer fires; at or before the heap's least */
+  uint64_t armed_ns;   /* when the timer fires; at or before the heap's least */
+  bool is_armed_later; /* it is yet to be set to that */
   dusk__timed_t *heap;
   dusk_waiter_t *due;     /* circular: to be called in the loop's next turn */
   dusk_waiter_t *running; /* circular: being called in this one */
@@ -289,6 +296,11 @@ void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
 /* Calls what was due when it was called. Loop thread. */
 void dusk__waiters_run(dusk__root_t *root);
 
+/* -- signal_text.c -------------------------------------------------------- */
+
+/* The cause of what this signal cancels. */
+const dusk_cause_t *dusk__signal_cause(int signum);
+
 /* -- text.c --------------------------------------------------------------- */
 
 /* Adds a piece, as far as there is room. */
@@ -309,12 +321,24 @@ void dusk__root_wake(dusk__root_t *root);
 /* Releases a hooked node on the loop's thread, at once if this is it. */
 void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked);
 
-/* Whether this thread is the loop's, as far as is known. */
-bool dusk__root_on_loop(dusk__root_t *root);
+/* Asserts what belongs to the loop's thread; between two turns that is who
+ * calls. */
+void dusk__root_expect_loop(dusk__root_t *root);
 
 /* A handle on the root's loop has been opened; has been closed. */
 void dusk__root_handle_opened(dusk__root_t *root);
 void dusk__root_handle_closed(dusk__root_t *root);
+
+/* -- strays.c ------------------------------------------------------------- */
+
+/* A handle was found to be closed by somebody else. `handle` is NULL, or begins
+ * the allocation that is to be freed when libuv has let go of it. */
+void dusk__stray_found(dusk__root_t *root, uv_handle_t *handle);
+
+/* Counts those that were found as closed once that is sure, on the loop. */
+void dusk__strays_see_off(dusk__root_t *root, uv_loop_t *loop);
+
+/* -- root.c, the end ------------------------------------------------------ */
 
 /* Nobody refers to the root any more. */
 void dusk__root_free(dusk__root_t *root);

@@ -19,7 +19,7 @@
 
 enum { IDLE, WAITING, AWAY, DUE, RUNNING };
 
-static int state_of(dusk_waiter_t *waiter) {
+static int state_of(const dusk_waiter_t *waiter) {
   return __atomic_load_n(&waiter->state, __ATOMIC_ACQUIRE);
 }
 
@@ -110,6 +110,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
   bool elsewhere = named != node->root;
   dusk_waiter_t *away = NULL;
   name(waiter, &node->base, named, cb);
+  waiter->is_ref = false;
   count(node, named, 1);
 
   dusk__root_lock(node->root);
@@ -142,6 +143,7 @@ void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
 void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
                        dusk_waiter_cb cb) {
   name(waiter, NULL, root, cb);
+  waiter->is_ref = false;
   count(NULL, root, 1);
   dusk__root_keep(root, 1);
   dusk__root_lock(root);
@@ -212,6 +214,8 @@ int dusk__waiters_handed_over(dusk__node_t *node) {
 
 /* The waiter is in no list any more: the caller's again. */
 static void let_go(dusk_waiter_t *waiter) {
+  if (waiter->is_ref) dusk__root_keep(root_of(waiter), -1);
+  waiter->is_ref = false;
   count((dusk__node_t *)ctx_of(waiter), root_of(waiter), -1);
 }
 
@@ -263,6 +267,30 @@ bool dusk_waiter_stop(dusk_waiter_t *waiter) {
     }
   }
 }
+
+/* -- Keeping uv_run going ------------------------------------------------- */
+
+/* One more count of the root that is named, whatever else keeps it. */
+static void set_ref(dusk_waiter_t *waiter, bool is_ref) {
+  if (state_of(waiter) == IDLE || waiter->is_ref == is_ref) return;
+  dusk__root_expect_loop(root_of(waiter));
+  waiter->is_ref = is_ref;
+  dusk__root_keep(root_of(waiter), is_ref ? 1 : -1);
+}
+
+void dusk_waiter_ref(dusk_waiter_t *waiter) {
+  set_ref(waiter, true);
+}
+
+void dusk_waiter_unref(dusk_waiter_t *waiter) {
+  set_ref(waiter, false);
+}
+
+bool dusk_waiter_has_ref(const dusk_waiter_t *waiter) {
+  return state_of(waiter) != IDLE && waiter->is_ref;
+}
+
+/* -- A turn --------------------------------------------------------------- */
 
 /* Moves what is due aside, so that what becomes due meanwhile waits for the
  * next turn. */

@@ -7,8 +7,6 @@
 #include <dusk/calls.h>
 #include "tree.h"
 
-#include <assert.h>
-
 static dusk__root_t *root_of(dusk_work_t *work) {
   return dusk__node_of(work->root)->root;
 }
@@ -51,7 +49,7 @@ int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
   if (ctx == NULL || work == NULL || root == NULL || work_cb == NULL ||
       after_cb == NULL || dusk_context_loop(root) == NULL)
     return UV_EINVAL;
-  assert(dusk__root_on_loop(dusk__node_of(root)->root));
+  dusk__root_expect_loop(dusk__node_of(root)->root);
   int err = dusk__context_hold(ctx, root, &work->held);
   if (err != 0) return err;
   work->ctx = ctx;

@@ -117,8 +117,12 @@ dusk_context_t *with_root(dusk_context_t *parent, dusk_context_t *root) {
   return ctx;
 }
 
+void cancel_any(dusk_context_t *ctx, const dusk_cause_t *cause) {
+  if (ctx->kind != DUSK__VALUE) dusk_context_cancel(ctx, cause);
+}
+
 void end(dusk_context_t *ctx) {
-  dusk_context_cancel(ctx, NULL);
+  cancel_any(ctx, NULL);
   dusk_context_unref(ctx);
 }
 

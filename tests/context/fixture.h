@@ -52,6 +52,9 @@ dusk_context_t *with_value(dusk_context_t *parent, const dusk_key_t *key,
                            void *value);
 dusk_context_t *with_root(dusk_context_t *parent, dusk_context_t *root);
 
+/* A cancel of whatever can be cancelled: nothing for a value layer. */
+void cancel_any(dusk_context_t *ctx, const dusk_cause_t *cause);
+
 /* Go's `defer cancel()`. */
 void end(dusk_context_t *ctx);
 

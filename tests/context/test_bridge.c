@@ -641,7 +641,7 @@ static void disturb(link_t *links, unsigned *seed) {
   dusk_context_t *ctx = links[at].ctx;
   switch (rand_r(seed) % 4) {
   case 0:
-    dusk_context_cancel(ctx, &C);
+    cancel_any(ctx, &C);
     break;
   case 1:
     dusk_context_bring_forward(ctx, uv_hrtime() + (uint64_t)rand_r(seed) % MS);

@@ -238,6 +238,32 @@ static void a_numeric_ipv6_address_too(void **state) {
   close(listener.fd);
 }
 
+static void close_any(uv_handle_t *handle, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+/* DUSK-069. In which the attempt's handle is closed as well; also when the
+ * context ends just then. */
+static void a_walk_may_close_the_attempt(void **state) {
+  fixture_t *f = *state;
+  listener_t listener;
+  caller_t callers[2];
+  dusk_context_t *ctx = with_cancel(f->root);
+  listen_on(&listener, "127.0.0.1", 8);
+  call(f->root, &callers[0], f->root, "127.0.0.1", listener.port);
+  call(ctx, &callers[1], f->root, "127.0.0.1", listener.port);
+  while (uv.connects < 2)
+    uv_run(&f->loop, UV_RUN_NOWAIT);
+  dusk_context_cancel(ctx, NULL);
+  uv_walk(&f->loop, close_any, NULL);
+  run(&f->loop);
+  assert_failed(&callers[0], UV_ECANCELED);
+  assert_failed(&callers[1], UV_ECANCELED);
+  dusk_context_unref(ctx);
+  close(listener.fd);
+}
+
 /* DUSK-061 */
 static void a_name_is_resolved(void **state) {
   fixture_t *f = *state;
@@ -694,6 +720,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       connect_test(a_numeric_address_needs_no_pool),
       connect_test(a_numeric_ipv6_address_too),
+      connect_test(a_walk_may_close_the_attempt),
       connect_test(a_name_is_resolved),
       connect_test(the_second_address_is_tried),
       connect_test(refused_is_told),

@@ -91,7 +91,6 @@ static void misuse_is_an_error(void **state) {
   dusk_signals_t *signals = (dusk_signals_t *)&signals;
   assert_int_equal(dusk_signals_new(NULL, 1, &signals), UV_EINVAL);
   assert_int_equal(dusk_signals_new(f->root, 1, NULL), UV_EINVAL);
-  assert_int_equal(dusk_signals_new(f->root, UINT32_MAX, &signals), UV_EINVAL);
   assert_ptr_equal(signals, &signals);
   assert_int_equal(dusk_signals_notify(NULL, &usr1, 1),
                    UV_EINVAL); /* SIG-010 */
@@ -103,6 +102,19 @@ static void misuse_is_an_error(void **state) {
   assert_int_equal(dusk_signals_notify(signals, NULL, 1), UV_EINVAL);
   assert_int_equal(dusk_context_detach(f->root, NULL, NULL), UV_EBUSY);
   dusk_signals_free(signals);
+}
+
+/* A byte each, which no size_t counts down to a few; whether there is as much
+ * memory is the machine's affair. */
+static void the_largest_capacity_is_taken_or_refused(void **state) {
+  fixture_t *f = *state;
+  for (unsigned capacity = UINT32_MAX; capacity > UINT32_MAX - 200;
+       capacity -= 9) {
+    dusk_signals_t *signals = NULL;
+    int err = dusk_signals_new(f->root, capacity, &signals);
+    assert_true(err == (signals != NULL ? 0 : UV_ENOMEM));
+    dusk_signals_free(signals);
+  }
 }
 
 /* The linker leads dusk's calls here: --wrap=uv_signal_init and such. */
@@ -775,6 +787,7 @@ int main(void) {
       cmocka_unit_test(sig_011_what_cannot_be_caught_is_passed_over),
       cmocka_unit_test(sig_013_an_ignored_signal_is_delivered),
       fixture_test(misuse_is_an_error),
+      fixture_test(the_largest_capacity_is_taken_or_refused),
       cmocka_unit_test(a_failed_notify_adds_nothing),
       cmocka_unit_test(a_stop_that_waits_delays_nobody_else),
       cmocka_unit_test(sig_019_a_full_queue_keeps_what_it_has),

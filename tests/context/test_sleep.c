@@ -54,6 +54,17 @@ static void sleeps_in_full(void **state) {
   assert_false(dusk_sleep_stop(&sleeper.sleep));
 }
 
+/* DUSK-070 */
+static void data_is_the_callers(void **state) {
+  fixture_t *f = *state;
+  sleeper_t sleeper = {.sleep.data = &sleeper};
+  assert_int_equal(
+      dusk_context_sleep(f->root, &sleeper.sleep, f->root, 1, on_awake), 0);
+  run(&f->loop);
+  assert_int_equal(sleeper.calls, 1);
+  assert_ptr_equal(sleeper.sleep.data, &sleeper);
+}
+
 static void of_no_time_ends_in_the_next_turn(void **state) {
   fixture_t *f = *state;
   sleeper_t sleeper;
@@ -410,6 +421,7 @@ static void a_detached_root_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       fixture_test(sleeps_in_full),
+      fixture_test(data_is_the_callers),
       fixture_test(of_no_time_ends_in_the_next_turn),
       fixture_test(ends_with_its_context),
       fixture_test(an_earlier_deadline_ends_it),

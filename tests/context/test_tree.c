@@ -292,7 +292,7 @@ static void ctx_037_cancelling_any_layer_ends_the_innermost(void **state) {
     assert_live(last);
     for (int i = rand() % LAYERS; dusk_context_err(last) == 0;
          i = rand() % LAYERS)
-      dusk_context_cancel(chain[i], NULL);
+      cancel_any(chain[i], NULL);
     assert_ended(last, UV_ECANCELED, &dusk_canceled);
     check_values(chain); /* CTX-089, CTX-090 */
     dusk_context_unref(below);
@@ -408,6 +408,27 @@ static void ctx_158_a_child_keeps_its_ancestors_readable(void **state) {
   end(child);
 }
 
+/* DUSK-076 */
+static void every_context_tells_its_root(void **state) {
+  fixture_t *f = *state;
+  fixture_t other;
+  still_open(&other);
+  dusk_context_t *layer = with_value(f->root, &key, NULL);
+  dusk_context_t *timed = with_timeout(layer, 60000, NULL);
+  dusk_context_t *apart = without_cancel(timed);
+  dusk_context_t *there = with_root(timed, other.root);
+  assert_ptr_equal(dusk_context_root(f->root), f->root);
+  assert_ptr_equal(dusk_context_root(layer), f->root);
+  assert_ptr_equal(dusk_context_root(timed), f->root);
+  assert_ptr_equal(dusk_context_root(apart), f->root);
+  assert_ptr_equal(dusk_context_root(there), other.root);
+  dusk_context_unref(there);
+  still_close(&other);
+  dusk_context_unref(apart);
+  dusk_context_unref(timed);
+  dusk_context_unref(layer);
+}
+
 /* DUSK-037 */
 static void sizes_are_what_was_promised(void **state) {
   (void)state;
@@ -447,6 +468,7 @@ int main(void) {
       fixture_test(ctx_153_a_child_is_one_entry_until_it_ends),
       fixture_test(a_released_child_leaves_its_parent),
       fixture_test(the_last_release_ends_a_live_context),
+      fixture_test(every_context_tells_its_root),
       fixture_test(ctx_158_a_child_keeps_its_ancestors_readable),
       cmocka_unit_test(sizes_are_what_was_promised),
   };

@@ -202,6 +202,103 @@ static void a_due_waiter_stopped_lets_its_context_go(void **state) {
   assert_true(dusk_waiter_stop(&call.waiter));
 }
 
+/* -- References ----------------------------------------------------------- */
+
+/* DUSK-068 */
+static void a_reference_keeps_the_loop_until_the_call(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  call_t call;
+  call_after(ctx, &call, f->root);
+  assert_false(dusk_waiter_has_ref(&call.waiter));
+  assert_int_equal(uv_loop_alive(&f->loop), 0);
+  dusk_waiter_ref(&call.waiter);
+  dusk_waiter_ref(&call.waiter);
+  assert_true(dusk_waiter_has_ref(&call.waiter));
+  assert_int_not_equal(uv_run(&f->loop, UV_RUN_NOWAIT), 0);
+  dusk_waiter_unref(&call.waiter);
+  dusk_waiter_unref(&call.waiter);
+  assert_false(dusk_waiter_has_ref(&call.waiter));
+  run(&f->loop);
+  assert_int_equal(call.calls, 0);
+
+  dusk_waiter_ref(&call.waiter);
+  dusk_context_cancel(ctx, NULL);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  assert_false(dusk_waiter_has_ref(&call.waiter));
+  assert_int_equal(uv_loop_alive(&f->loop), 0);
+  dusk_context_unref(ctx);
+}
+
+/* DUSK-068 */
+static void a_stop_takes_the_reference_back(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_timeout(f->root, 3600000, NULL);
+  call_t waiting, due;
+  call_after(ctx, &waiting, f->root);
+  dusk_waiter_ref(&waiting.waiter);
+  assert_true(dusk_waiter_stop(&waiting.waiter));
+  assert_int_equal(uv_loop_alive(&f->loop), 0);
+  call_after(ctx, &waiting, f->root); /* begins without */
+  assert_false(dusk_waiter_has_ref(&waiting.waiter));
+  dusk_waiter_ref(&waiting.waiter);
+  dusk_waiter_unref(&waiting.waiter);
+  assert_int_not_equal(uv_loop_alive(&f->loop), 0); /* by the deadline */
+  assert_true(dusk_waiter_stop(&waiting.waiter));
+
+  dusk_context_cancel(ctx, NULL);
+  call_after(ctx, &due, f->root); /* of one that has ended */
+  dusk_waiter_ref(&due.waiter);
+  assert_true(dusk_waiter_stop(&due.waiter));
+  run(&f->loop);
+  assert_int_equal(due.calls, 0);
+  assert_int_equal(uv_loop_alive(&f->loop), 0);
+  dusk_context_unref(ctx);
+}
+
+/* DUSK-068 */
+static void one_that_is_not_registered_has_no_reference(void **state) {
+  fixture_t *f = *state;
+  dusk_waiter_t waiter = {0};
+  dusk_waiter_ref(&waiter);
+  assert_false(dusk_waiter_has_ref(&waiter));
+  dusk_waiter_unref(&waiter);
+  assert_int_equal(uv_loop_alive(&f->loop), 0);
+}
+
+/* DUSK-068. Of two loops the one that is named goes on. */
+static void a_reference_is_to_the_named_loop(void **state) {
+  fixture_t *f = *state;
+  fixture_t still;
+  still_open(&still);
+  run(&still.loop);
+  dusk_context_t *ctx = with_cancel(still.root);
+  call_t call;
+  call_after(ctx, &call, f->root);
+  dusk_waiter_ref(&call.waiter);
+  assert_int_equal(uv_loop_alive(&still.loop), 0);
+  assert_int_not_equal(uv_loop_alive(&f->loop), 0);
+  dusk_context_cancel(ctx, NULL);
+  run(&f->loop);
+  assert_int_equal(call.calls, 1);
+  dusk_context_unref(ctx);
+  still_close(&still);
+}
+
+/* DUSK-070 */
+static void data_is_the_callers(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  call_t call = {.waiter.data = &call};
+  dusk_context_after(ctx, &call.waiter, f->root, on_call);
+  assert_ptr_equal(call.waiter.data, &call);
+  dusk_context_cancel(ctx, NULL);
+  run(&f->loop);
+  assert_ptr_equal(call.waiter.data, &call);
+  dusk_context_unref(ctx);
+}
+
 /* -- What a callback may do ----------------------------------------------- */
 
 typedef struct {
@@ -567,6 +664,11 @@ int main(void) {
       fixture_test(a_waiter_from_elsewhere_keeps_the_trees_loop),
       fixture_test(a_waiter_on_a_detached_tree_keeps_nothing_going),
       fixture_test(a_due_waiter_stopped_lets_its_context_go),
+      fixture_test(a_reference_keeps_the_loop_until_the_call),
+      fixture_test(a_stop_takes_the_reference_back),
+      fixture_test(one_that_is_not_registered_has_no_reference),
+      fixture_test(a_reference_is_to_the_named_loop),
+      fixture_test(data_is_the_callers),
       fixture_test(a_callback_may_free_its_owner),
       fixture_test(a_callback_may_register_anew),
       fixture_test(a_callback_may_stop_others),

@@ -76,10 +76,12 @@ static void work_runs_on_the_pool(void **state) {
   fixture_t *f = *state;
   dusk_context_t *ctx = with_cancel(f->root);
   job_t job;
+  job.work.data = &job;
   begin(ctx, &job, f->root);
   assert_int_equal(dusk_context_detach(f->root, NULL, NULL), UV_EBUSY);
   run(&f->loop);
   assert_ran(&job);
+  assert_ptr_equal(job.work.data, &job); /* DUSK-070 */
   assert_int_equal(entries(ctx), 0);
   end(ctx);
 }

@@ -29,8 +29,10 @@ extern "C" {
 typedef struct dusk_sleep dusk_sleep_t;
 typedef void (*dusk_sleep_cb)(dusk_sleep_t *sleep, int err);
 
-/* Embedded in what the caller sleeps with; all fields are the library's. */
+/* Embedded in what the caller sleeps with; all fields but `data` are the
+ * library's. */
 struct dusk_sleep {
+  void *data; /* the caller's: never looked at, left alone */
   dusk_waiter_t waiter;
   dusk_context_t *ctx;
   dusk_sleep_cb cb;
@@ -61,8 +63,10 @@ typedef struct dusk_work dusk_work_t;
 typedef void (*dusk_work_cb)(dusk_work_t *work, dusk_context_t *ctx);
 typedef void (*dusk_after_work_cb)(dusk_work_t *work, int err);
 
-/* Embedded in what the caller works with; all fields are the library's. */
+/* Embedded in what the caller works with; all fields but `data` are the
+ * library's. */
 struct dusk_work {
+  void *data; /* the caller's: never looked at, left alone */
   uv_work_t req;
   dusk_waiter_t waiter;
   dusk_context_t *ctx;
@@ -102,7 +106,23 @@ typedef void (*dusk_getaddrinfo_cb)(int err, struct addrinfo *res, void *arg);
  * on in the library's own memory after `cb` has told the context's end, and its
  * late result is freed; until then it keeps uv_run going and the root can't be
  * detached (UV_EBUSY).
- * Errors: UV_EINVAL, UV_ENOMEM, what uv_getaddrinfo gives.
+ *
+ * So a program that wants to end may find itself waiting for a resolver that
+ * does not answer, which can take half a minute and more. uv_run lasts as long,
+ * and so do exit() and the return from main, where libuv joins the threads of
+ * its pool. Instead it calls uv_stop(loop) when its last callback has come, and
+ * after uv_run:
+ *
+ *     ...                      // whatever else must end well
+ *     if (dusk_context_detach(root, NULL, NULL) == UV_EBUSY) {
+ *       fflush(NULL);          // as exit() would have
+ *       _exit(status);         // without destructors: nobody is waited for
+ *     }
+ *
+ * Where a stuck look-up is likely, bound it as well: resolv.conf's
+ * "options timeout:1 attempts:2", or RES_OPTIONS in the environment; and as one
+ * holds a thread of the pool, four by default hold all work:
+ * UV_THREADPOOL_SIZE. Errors: UV_EINVAL, UV_ENOMEM, what uv_getaddrinfo gives.
  * Go: net.Resolver.LookupIPAddr */
 DUSK_EXTERN int dusk_context_getaddrinfo(dusk_context_t *ctx,
                                          dusk_context_t *root, const char *node,

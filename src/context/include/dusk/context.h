@@ -12,6 +12,14 @@
  * them. No function is for a signal handler: even err may have to wait for the
  * thread that is ending the context.
  *
+ * The loop's thread is the one that turns it now, whoever attached or ran it
+ * before; each turn notices. Between two runs it is the thread that ran it
+ * last, until another one calls a function that is for the loop's thread, such
+ * as dusk_waiter_ref: do so if you take a loop over and what you register is to
+ * keep your uv_run going. Who has handed a loop over registers no waiters and
+ * releases no signal contexts while the other thread enters its first uv_run:
+ * before that, or once it has turned.
+ *
  * Misuse that a function with an error code can see is UV_EINVAL. Where there
  * is none to give, a context is taken to be there: NULL is a bug, as is what
  * this header calls one. Debug builds assert what they can tell, the wrong
@@ -19,7 +27,9 @@
  *
  * Fork: in the child of a program with a single thread, contexts and signals go
  * on as the loop does, after uv_loop_fork. No signal may have been caught since
- * the loop last turned: libuv waits for ever to close its handle. If other
+ * the loop last turned: libuv waits for ever to close its handle. Nor may a
+ * callback have ended contexts and stopped the loop, so that their waiters are
+ * due: libuv before 1.45 loses the word of that, and all that follow. If other
  * threads were using them, they may have held locks: then the child may only
  * exec or exit.
  *
@@ -71,10 +81,10 @@ DUSK_EXTERN extern const dusk_cause_t dusk_deadline_exceeded;
 
 /* Attaches to `loop` and gives a root in *ret_root: a context without parent,
  * deadline or value. `loop->data` stays the caller's. One uv_timer_t and one
- * uv_async_t serve all contexts, deadlines and waiters below the root; they
- * keep uv_run going only while a waiter's context has a deadline, and for the
- * one turn in which the root learns which thread runs the loop. A root never
- * ends.
+ * uv_async_t serve all contexts, deadlines and waiters below the root, a
+ * uv_prepare_t and a uv_check_t notice the loop's turns; they keep uv_run going
+ * only for waiters (see dusk_context_after), and for one first turn. A root
+ * never ends.
  *
  * On the loop's thread, or before another thread runs the loop. The caller owns
  * one reference and ends it with dusk_context_detach; to unref it is a bug.
@@ -90,12 +100,23 @@ typedef void (*dusk_detach_cb)(void *arg);
  * then succeeds. Contexts below the root may outlive it; they then end only by
  * cancel, or when somebody who asks finds their deadline passed.
  *
+ * A program that ends by closing whatever is on the loop, by uv_walk, closes
+ * the root's handles and the signals' as well. Then no waiter is called any
+ * more and no deadline watched: nothing is left to do but to stop the waiters,
+ * release the contexts, detach and run the loop once more; all these work as
+ * ever. What dusk/calls.h has under way there need not call back: end it
+ * before.
+ *
  * Loop thread only, asynchronous. Errors: UV_EINVAL when `root` is NULL or not
  * a root, UV_EBUSY while registered waiters, signal receivers or calls
  * (dusk/calls.h) name it, or other roots' waiters wait in its tree, UV_EALREADY
  * the second time. Go has no end of a root: its runtime serves all. */
 DUSK_EXTERN int dusk_context_detach(dusk_context_t *root, dusk_detach_cb cb,
                                     void *arg);
+
+/* The root of the tree that `ctx` belongs to, also of one that was detached.
+ * Borrowed: it lives as long as `ctx`. Go knows no such thing. */
+DUSK_EXTERN dusk_context_t *dusk_context_root(const dusk_context_t *ctx);
 
 /* The loop of the tree's root; NULL once that was detached. Another thread that
  * asks must see to it that nobody closes the loop meanwhile. Beyond Go. */
@@ -163,9 +184,10 @@ DUSK_EXTERN int dusk_context_without_cancel(dusk_context_t *parent,
 
 /* Ends `ctx` and all below it with UV_ECANCELED and `cause` (NULL:
  * dusk_canceled), before it returns; a context that has ended keeps its first
- * err and cause. Releases nothing, cannot fail. A no-op for NULL, a root, one
- * made by without_cancel, and a value context, which has no end of its own but
- * its parent's.
+ * err and cause. Releases nothing, cannot fail. A no-op for NULL, a root, and
+ * one made by without_cancel. A value context has no end of its own but its
+ * parent's, which isn't its owner's to cause: to cancel one is a bug, and does
+ * nothing where assertions are off.
  * Go: the CancelCauseFunc. */
 DUSK_EXTERN void dusk_context_cancel(dusk_context_t *ctx,
                                      const dusk_cause_t *cause);
@@ -198,6 +220,11 @@ DUSK_EXTERN const dusk_cause_t *dusk_context_cause(dusk_context_t *ctx);
 /* The effective deadline, on uv_hrtime's clock; DUSK_OFF if there is none.
  * Go: Context.Deadline. */
 DUSK_EXTERN uint64_t dusk_context_deadline(const dusk_context_t *ctx);
+
+/* What is left until then, in milliseconds, rounded up: 0 once the context has
+ * ended, by whatever cause, and only then; DUSK_OFF while it lives without a
+ * deadline. Go: time.Until(deadline) */
+DUSK_EXTERN uint64_t dusk_context_left_ms(dusk_context_t *ctx);
 
 /* The value of the nearest layer that has `key`, which may be NULL; NULL if
  * none has. Borrowed. Go: Context.Value. */
@@ -253,15 +280,18 @@ DUSK_EXTERN size_t dusk_context_tree(dusk_context_t *ctx,
 
 typedef void (*dusk_waiter_cb)(dusk_waiter_t *waiter);
 
-/* Embedded in what the caller waits with, as a libuv handle is; all fields are
- * the library's. Find the owner from the callback's argument. */
+/* Embedded in what the caller waits with, as a libuv handle is: find the owner
+ * from the callback's argument, or from `data`. All other fields are the
+ * library's. */
 struct dusk_waiter {
+  void *data; /* the caller's: never looked at, left alone */
   dusk_waiter_cb cb;
   dusk_context_t *ctx;
   dusk_context_t *root;
   dusk_waiter_t *prev;
   dusk_waiter_t *next;
   int state;
+  bool is_ref;
 };
 
 /* Calls `cb` once, on the loop of `root`, after `ctx` has ended; at the next
@@ -276,7 +306,8 @@ struct dusk_waiter {
  * one root, and were registered before the end, are called in that order.
  *
  * Keeps uv_run going, of both roots' loops, only while `ctx` has a deadline or
- * the callback is due; another thread's cancel wakes a loop that runs, but
+ * the callback is due, or, of the loop of `root`, as long as it is referenced
+ * (dusk_waiter_ref); another thread's cancel wakes a loop that runs, but
  * starts none. It is the loop of the context's own tree that has to turn for
  * the deadline (see dusk_context_with_root). `root` must be attached; a thread
  * other than its loop's must hold `ctx` for as long as it may stop the waiter.
@@ -292,6 +323,17 @@ DUSK_EXTERN void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
  * it that the context and the root that were named live during the call.
  * Go: AfterFunc's stop. */
 DUSK_EXTERN bool dusk_waiter_stop(dusk_waiter_t *waiter);
+
+/* References a registered waiter, as uv_ref does a handle: until it has been
+ * called or stopped, or unref takes that back, it keeps uv_run going on the
+ * loop that it names, whether its context has a deadline or not. So a program
+ * that has only signals to wait for doesn't end at once. Idempotent, both; a
+ * waiter that isn't registered has no reference and gets none, and each
+ * registration begins without. Not while another thread stops the waiter. Loop
+ * thread only. Go: a goroutine that main waits for */
+DUSK_EXTERN void dusk_waiter_ref(dusk_waiter_t *waiter);
+DUSK_EXTERN void dusk_waiter_unref(dusk_waiter_t *waiter);
+DUSK_EXTERN bool dusk_waiter_has_ref(const dusk_waiter_t *waiter);
 
 /* Blocks this thread until `ctx` has ended, `timeout_ms` at most (DUSK_OFF: no
  * limit), and gives its err; 0 if it is still alive then. Needs no loop: a

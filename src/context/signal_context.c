@@ -1,34 +1,24 @@
 /* signal_context.c: a context that signals cancel.
  *
  * It is a node with a receiver of capacity 1, of which only the first signal
- * counts; what comes later stays captured until the stop. Its cause lies in
- * the context itself, which whoever ended with it holds. The signals' numbers
+ * counts; what comes later stays captured until the stop. The signals' numbers
  * are kept for its text. */
 #include <dusk/signal.h>
 #include "tree.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
   dusk__hooked_t hooked;
   dusk_signals_t *signals;
-  dusk_cause_t cause;
-  char text[48];
   size_t count;
   int signums[];
 } signal_context_t;
 
-static void cancel_by(signal_context_t *self, int signum) {
-  snprintf(self->text, sizeof(self->text), "%s signal received",
-           dusk_signal_text(signum));
-  dusk_context_cancel(&self->hooked.node.base, &self->cause);
-}
-
 static void on_signal(dusk_signals_t *signals, int signum, void *arg) {
   (void)signals;
-  cancel_by(arg, signum);
+  dusk_context_cancel(arg, dusk__signal_cause(signum));
 }
 
 static void release(dusk__hooked_t *hooked) {
@@ -62,7 +52,9 @@ int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
   if (self == NULL) return UV_ENOMEM;
   int err = dusk_signals_new(parent, 1, &self->signals);
   if (err == 0) err = dusk_signals_notify(self->signals, signums, count);
-  if (err == 0) err = dusk_signals_receive(self->signals, on_signal, self);
+  if (err == 0)
+    err =
+        dusk_signals_receive(self->signals, on_signal, &self->hooked.node.base);
   if (err != 0) {
     release(&self->hooked);
     return err;
@@ -70,7 +62,6 @@ int dusk_context_with_signals(dusk_context_t *parent, const int *signums,
   self->count = count;
   if (count > 0) memcpy(self->signums, signums, count * sizeof(int));
   self->hooked.hooks = &hooks;
-  self->cause = (dusk_cause_t){UV_ECANCELED, self->text};
   dusk__node_init(&self->hooked.node, DUSK__HOOKED, parent);
   *ret_ctx = &self->hooked.node.base;
   return 0;
@@ -85,7 +76,6 @@ int dusk_context_stop_signals(dusk_context_t *ctx) {
   dusk_signals_receive(self->signals, NULL, NULL);
   /* One that was caught before the stop has come before it. */
   int signum = dusk_signals_next(self->signals);
-  if (signum != 0 && dusk_context_err(ctx) == 0) cancel_by(self, signum);
-  dusk_context_cancel(ctx, NULL);
+  dusk_context_cancel(ctx, signum != 0 ? dusk__signal_cause(signum) : NULL);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include "child.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -66,6 +67,108 @@ CHILD_TEST(sig_068_the_cause_names_the_signal) {
     serve_turn(env);
     must(is_cause(ctx, rows[i].text));
     stop(ctx);
+  }
+}
+
+/* DUSK-067 */
+CHILD_TEST(a_cause_outlives_its_context_and_tells_the_signal) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  dusk_context_t *other = NULL;
+  must(dusk_context_with_cancel(env->root, &other) == 0);
+  send_self(SIGTERM);
+  serve_turn(env);
+  dusk_context_cancel(other, dusk_context_cause(ctx)); /* as in Go */
+  stop(ctx);
+  must(is_cause(other, "terminated signal received"));
+  must(dusk_cause_signal(dusk_context_cause(other)) == SIGTERM);
+  dusk_context_unref(other);
+}
+
+/* DUSK-067: one each, of every signal that can be had. */
+CHILD_TEST(every_signal_has_a_cause_of_its_own) {
+  (void)arg;
+  for (int signum = 1; signum <= SIGRTMAX; signum++) {
+    if (signum == SIGKILL || signum == SIGSTOP) continue;
+    if (signum > 31 && signum < SIGRTMIN) continue; /* the C library's */
+    dusk_context_t *ctx;
+    must(dusk_context_with_signals(env->root, &signum, 1, &ctx) == 0);
+    send_self(signum);
+    serve_turn(env);
+    char text[64];
+    snprintf(text, sizeof(text), "%s signal received",
+             dusk_signal_text(signum));
+    must(is_cause(ctx, text));
+    must(dusk_cause_signal(dusk_context_cause(ctx)) == signum);
+    stop(ctx);
+  }
+}
+
+/* DUSK-067 */
+static void other_causes_are_no_signals(void **state) {
+  static const dusk_cause_t cause = {UV_ECANCELED, "interrupt signal received"};
+  (void)state;
+  assert_int_equal(dusk_cause_signal(NULL), 0);
+  assert_int_equal(dusk_cause_signal(&cause), 0);
+  assert_int_equal(dusk_cause_signal(&dusk_canceled), 0);
+  assert_int_equal(dusk_cause_signal(&dusk_deadline_exceeded), 0);
+}
+
+static void on_raise(uv_timer_t *timer) {
+  (void)timer;
+  send_self(SIGTERM);
+}
+
+/* DUSK-068: as a program that has nothing but signals to wait for. */
+CHILD_TEST(a_referenced_waiter_has_uv_run_wait_for_a_signal) {
+  (void)arg;
+  dusk_context_t *ctx = with_signals(env->root);
+  call_t call;
+  call_after(ctx, &call, env->root);
+  uv_timer_t timer;
+  uv_timer_init(&env->loop, &timer);
+  uv_timer_start(&timer, on_raise, 5, 0);
+  uv_unref((uv_handle_t *)&timer);
+  uv_run(&env->loop, UV_RUN_DEFAULT);
+  must(call.calls == 0); /* at once */
+  dusk_waiter_ref(&call.waiter);
+  must(uv_run(&env->loop, UV_RUN_DEFAULT) == 0);
+  must(call.calls == 1);
+  must(dusk_cause_signal(dusk_context_cause(ctx)) == SIGTERM);
+  uv_close((uv_handle_t *)&timer, NULL);
+  serve_turn(env);
+  stop(ctx);
+}
+
+static void close_any(uv_handle_t *handle, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+static void on_former(int signum) {
+  (void)signum;
+}
+
+/* DUSK-069 */
+CHILD_TEST(signals_are_given_back_after_a_walk_closed_all) {
+  (void)arg;
+  for (int round = 0; round < 4; round++) {
+    bool is_caught = round % 2 == 1, is_first = round / 2 == 1;
+    signal(SIGTERM, on_former);
+    dusk_context_t *ctx = with_signals(env->root);
+    dusk_signals_t *signals = receiver(env, 1, (int[]){SIGTERM}, 1);
+    if (is_caught) send_self(SIGTERM);
+    uv_walk(&env->loop, close_any, NULL);
+    if (is_first) serve_turn(env);
+    dusk_signals_free(signals);
+    stop(ctx);
+    must(is_default(SIGINT));
+    must(disposition(SIGTERM) == on_former);
+    must(dusk_context_detach(env->root, NULL, NULL) == 0);
+    uv_run(&env->loop, UV_RUN_DEFAULT);
+    must(uv_loop_close(&env->loop) == 0);
+    must(uv_loop_init(&env->loop) == 0);
+    must(dusk_context_attach(&env->loop, &env->root) == 0);
   }
 }
 
@@ -311,6 +414,11 @@ int main(void) {
       cmocka_unit_test(sig_086_an_ignored_signal_counts),
       cmocka_unit_test(the_last_release_gives_the_signals_back),
       cmocka_unit_test(a_plain_cancel_leaves_them_captured),
+      cmocka_unit_test(a_cause_outlives_its_context_and_tells_the_signal),
+      cmocka_unit_test(every_signal_has_a_cause_of_its_own),
+      cmocka_unit_test(other_causes_are_no_signals),
+      cmocka_unit_test(a_referenced_waiter_has_uv_run_wait_for_a_signal),
+      cmocka_unit_test(signals_are_given_back_after_a_walk_closed_all),
       fixture_test(misuse_is_an_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,8 @@ typedef struct dusk_signals dusk_signals_t;
 /* A receiver on the loop of `root`, with room for `capacity` signals, that
  * wants nothing yet; owned by the caller until dusk_signals_free. Capacity 0
  * hands a signal over only to a callback that waits for it. 1 suffices for one
- * kind of signal. Errors: UV_EINVAL, UV_ENOMEM. Go: make(chan os.Signal, n) */
+ * kind of signal. A signal takes a byte. Errors: UV_EINVAL, UV_ENOMEM.
+ * Go: make(chan os.Signal, n) */
 DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
                                  dusk_signals_t **ret_signals);
 
@@ -122,7 +123,9 @@ DUSK_EXTERN const char *dusk_signal_text(int signum);
 
 /* A context that is cancelled when one of the signals arrives, with a cause
  * whose text is the signal's and " signal received" ("interrupt signal
- * received") and whose code is UV_ECANCELED. The signals stay captured, also
+ * received") and whose code is UV_ECANCELED. It is static, one for each signal:
+ * other contexts can be cancelled with it, and dusk_cause_signal tells which
+ * signal it was. The signals stay captured, also
  * after the first and after the parent's end, until dusk_context_stop_signals
  * or the context's last unref, unless they are reset or ignored: then none
  * comes any more. `count` 0: all, as above. The loop is that of the parent's
@@ -131,6 +134,11 @@ DUSK_EXTERN const char *dusk_signal_text(int signum);
 DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
                                           const int *signums, size_t count,
                                           dusk_context_t **ret_ctx);
+
+/* The number of the signal that `cause` tells of, for one that a signal context
+ * has ended with, and all that ended with it; 0 for any other, and for NULL.
+ * Any thread. Go: errors.Is, or a look at the text */
+DUSK_EXTERN int dusk_cause_signal(const dusk_cause_t *cause);
 
 /* Ends the context (no-op if it has ended) and gives the signals back: a second
  * Ctrl+C then kills. One that was caught before, and not yet dispatched, is the

@@ -484,10 +484,20 @@ void dusk__conn_flushed(dusk__conn_t *conn, int err) {
   if (conn->queued_writes == 0) dusk__conn_run(conn);
 }
 
-void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
-  bool lingering = conn->phase == DUSK__LINGERING;
-  if (lingering) {
+/* A lost segment of an answer takes its time to be sent again, and what a
+ * client that was closed still sends would be answered by a reset before that.
+ */
+static void lingered(dusk__conn_t *conn) {
+  bool may_go_on = conn->since_ms + LINGER_MS > dusk__fresh_ms(conn->server);
+  if (may_go_on && dusk__drain_is_unacknowledged(conn))
+    linger_on(conn);
+  else
     dusk__conn_close(conn, (dusk__ending_t)conn->ending);
+}
+
+void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
+  if (conn->phase == DUSK__LINGERING) {
+    lingered(conn);
   } else if (conn->phase != DUSK__ACTIVE) {
     dusk__conn_retire(conn);
   } else if (wait == DUSK__WAIT_WRITE) {

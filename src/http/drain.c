@@ -158,7 +158,7 @@ void dusk__drain_conn_moved(dusk__conn_t *conn, dusk__phase_t from) {
 }
 
 /* What was written to a Unix socket has arrived. */
-static bool is_unacknowledged(const dusk__conn_t *conn) {
+bool dusk__drain_is_unacknowledged(const dusk__conn_t *conn) {
   bool was_answered =
       conn->ending == DUSK__ANSWERED || conn->ending == DUSK__REFUSED;
   if (!was_answered || conn->peer == NULL || dusk__peer_is_local(conn->peer))
@@ -176,7 +176,7 @@ void dusk__drain_conn_closes(dusk__conn_t *conn) {
     drain->conns_late++;
   else if (asked_nothing && !conn->peer_ended)
     drain->conns_unconfirmed++;
-  if (is_unacknowledged(conn)) drain->answers_unacknowledged++;
+  if (dusk__drain_is_unacknowledged(conn)) drain->answers_unacknowledged++;
   if (conn->ending == DUSK__CUT && drain->status == 0)
     drain->status = UV_ECONNABORTED;
 }

@@ -84,6 +84,9 @@ void dusk__drain_request_ended(dusk_server_t *server, dusk__ending_t ending);
 /* The connection has left `from`, and the server doesn't just serve: notes when
  * its peer got an answer. */
 void dusk__drain_conn_moved(dusk__conn_t *conn, dusk__phase_t from);
+/* Whether it had an answer whose last byte its client, as far as is known, has
+ * not acknowledged. */
+bool dusk__drain_is_unacknowledged(const dusk__conn_t *conn);
 /* The connection's socket is about to be closed: how it ends is counted. */
 void dusk__drain_conn_closes(dusk__conn_t *conn);
 

@@ -460,12 +460,24 @@ static bool was_cut(const link_t *link) {
   return ended && is_cut(link->closed_at ? link->closed_at : ended);
 }
 
+/* A segment of the answer was lost, and what the client sent behind a
+ * connection that was closed by then is answered by a reset. With what comes
+ * before it closes the server deals. */
+static bool is_overtaken(const link_t *link) {
+  bool closed_at_once =
+      link->closed_at && link->closed_at == link->half_closed_at;
+  return link->loss && closed_at_once &&
+         link->up.written > link->up_at_half_close;
+}
+
 static void look_at_lost(link_t *link, const request_t *request, bool *lost) {
   const watch_t *watch = watch_of(link);
   bool promised = request->start < link->up_at_half_close;
   bool in_batch = promised && request->start < watch->batch;
   bool behind = watch->close_was_written && !request->written && !in_batch;
   if (behind) {
+    tally.not_processed++;
+  } else if (request->written && is_overtaken(link)) {
     tally.not_processed++;
   } else if (request->written && !was_cut(link)) {
     fault("the last byte of its answer does not reach the client", "request",

@@ -214,8 +214,10 @@ int dusk__waiters_handed_over(dusk__node_t *node) {
 
 /* The waiter is in no list any more: the caller's again. */
 static void let_go(dusk_waiter_t *waiter) {
-  if (waiter->is_ref) dusk__root_keep(root_of(waiter), -1);
-  waiter->is_ref = false;
+  if (waiter->is_ref) {
+    dusk__root_keep(root_of(waiter), -1);
+    waiter->is_ref = false;
+  }
   count((dusk__node_t *)ctx_of(waiter), root_of(waiter), -1);
 }
 

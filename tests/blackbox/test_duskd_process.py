@@ -165,7 +165,8 @@ def test_all_stops_ignored_serves_on(serve):
         server.signal(signum)
     with server.connect() as conn:
         assert conn.get().status == 200
-    assert len(server.err.lines) == 1
+    server.kill()
+    assert len(server.err.all()) == 1
 
 
 @pytest.mark.parametrize("signum", STOPS, ids=ids(STOPS))
@@ -308,7 +309,7 @@ def test_too_few_descriptors_are_told_or_suffice(count):
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
         preexec_fn=limit(resource.RLIMIT_NOFILE, count))
-    with child:
+    try:
         line = child.stderr.readline()
         if "listening on" in line:
             with Conn(line.split()[-1]) as conn:
@@ -318,6 +319,9 @@ def test_too_few_descriptors_are_told_or_suffice(count):
         else:
             assert child.wait(PATIENCE) == 1
             assert "duskd: cannot" in line and "descriptors" in line
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_ten_descriptors_are_too_few():

@@ -460,14 +460,15 @@ static bool was_cut(const link_t *link) {
   return ended && is_cut(link->closed_at ? link->closed_at : ended);
 }
 
-/* A segment of the answer was lost, and what the client sent behind a
- * connection that was closed by then is answered by a reset. With what comes
- * before it closes the server deals. */
-static bool is_overtaken(const link_t *link) {
+/* A segment of the answer was lost, and what the client sent behind it, when
+ * the connection was closed, is answered by a reset. Nothing behind the request
+ * had come by then: with what has the server must deal. */
+static bool is_overtaken(const link_t *link, const request_t *request) {
   bool closed_at_once =
       link->closed_at && link->closed_at == link->half_closed_at;
   return link->loss && closed_at_once &&
-         link->up.written > link->up_at_half_close;
+         link->up_at_half_close <= request->end &&
+         link->up.written > request->end;
 }
 
 static void look_at_lost(link_t *link, const request_t *request, bool *lost) {
@@ -477,7 +478,7 @@ static void look_at_lost(link_t *link, const request_t *request, bool *lost) {
   bool behind = watch->close_was_written && !request->written && !in_batch;
   if (behind) {
     tally.not_processed++;
-  } else if (request->written && is_overtaken(link)) {
+  } else if (request->written && is_overtaken(link, request)) {
     tally.not_processed++;
   } else if (request->written && !was_cut(link)) {
     fault("the last byte of its answer does not reach the client", "request",

@@ -14,9 +14,9 @@
 #include <signal.h>
 #include <stdlib.h>
 
-/* Of descriptors, beside listeners and log: the loop and its signals have 6, a
- * connection and the seal one each. */
-#define DESCRIPTORS_NEEDED 8
+/* Of descriptors, beside listeners and log: the loop and its signals have 6,
+ * the seal 2, a connection 1. */
+#define DESCRIPTORS_NEEDED 9
 
 typedef struct duskd {
   duskd_flags_t flags;

@@ -153,7 +153,9 @@ static uint64_t least_window(link_t *link) {
 static uint64_t most_window(link_t *link) {
   uint64_t last = watch_of(link)->last_answer;
   uint64_t of_peer = peer_of(link)->last_answer;
-  if (of_peer > renewed_until()) of_peer = renewed_until();
+  /* A nearer bound takes nothing back that was renewed before it came. */
+  bool is_first_bound = program_outcome()->calls == 1;
+  if (is_first_bound && of_peer > renewed_until()) of_peer = renewed_until();
   if (of_peer > last) last = of_peer;
   /* Who was answered in a lame duck isn't there any more, and may come. */
   bool was_lame = scene->actions[0].act == ACT_LAME_DUCK;

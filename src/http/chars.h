@@ -1,5 +1,5 @@
-/* What texts of RFC 9110 and 3986 are made of. Character classes are sets of
- * bits; nothing above ASCII is in one of them. */
+/* What texts of RFC 9110 and 3986 are made of. One table tells of a character
+ * which classes it is in: each is looked up for most bytes of a header. */
 #ifndef DUSK_HTTP_CHARS_H
 #define DUSK_HTTP_CHARS_H
 
@@ -8,23 +8,30 @@
 #include <string.h>
 #include <strings.h>
 
-static inline bool dusk__is_in(const uint32_t set[8], char c) {
-  unsigned char u = (unsigned char)c;
-  return set[u >> 5] >> (u & 31) & 1;
-}
+enum {
+  DUSK__TOKEN = 1, /* RFC 9110, 5.6.2: letters, digits, !#$%&'*+-.^_`|~ */
+  DUSK__HOST = 2,  /* RFC 3986, unreserved and sub-delims: letters, digits,
+                    * -._~!$&'()*+,;= */
+  DUSK__TEXT = 4,  /* RFC 9110, 5.5: what may be in a field's value */
+  DUSK__ENDS_OPTION = 8, /* in a list of tokens: NUL, tab, space, comma */
+};
 
-/* RFC 9110, 5.6.2, tchar: letters, digits, and !#$%&'*+-.^_`|~ */
+extern const unsigned char dusk__classes[256];
+
 static inline bool dusk__is_token_char(char c) {
-  static const uint32_t set[8] = {0x00000000, 0x03ff6cfa, 0xc7fffffe,
-                                  0x57ffffff};
-  return dusk__is_in(set, c);
+  return dusk__classes[(unsigned char)c] & DUSK__TOKEN;
 }
 
-/* RFC 3986, unreserved and sub-delims: letters, digits, and -._~!$&'()*+,;= */
 static inline bool dusk__is_host_char(char c) {
-  static const uint32_t set[8] = {0x00000000, 0x2bff7fd2, 0x87fffffe,
-                                  0x47fffffe};
-  return dusk__is_in(set, c);
+  return dusk__classes[(unsigned char)c] & DUSK__HOST;
+}
+
+static inline bool dusk__is_text_char(char c) {
+  return dusk__classes[(unsigned char)c] & DUSK__TEXT;
+}
+
+static inline bool dusk__ends_option(char c) {
+  return dusk__classes[(unsigned char)c] & DUSK__ENDS_OPTION;
 }
 
 static inline bool dusk__is_line_end(char c) {
@@ -46,13 +53,22 @@ static inline int dusk__unescape(const char *text) {
   return low < 0 ? -1 : high * 16 + low;
 }
 
+/* Whether a token is the lower-case one of that length, of letters and '-', in
+ * any case. */
+static inline bool dusk__is_name(const char *name, const char *lower,
+                                 size_t len) {
+  for (size_t i = 0; i < len; i++)
+    if ((name[i] | 32) != lower[i]) return false;
+  return true;
+}
+
 /* Whether a list of tokens has this one, in any case: RFC 9110, 5.6.1. (strspn
  * and strcspn would make a table a call.) */
 static inline bool dusk__has_token(const char *list, const char *token) {
   size_t token_len = strlen(token);
   while (*list) {
     const char *begin = list;
-    while (*list && *list != ',' && *list != ' ' && *list != '\t')
+    while (!dusk__ends_option(*list))
       list++;
     if ((size_t)(list - begin) == token_len &&
         strncasecmp(begin, token, token_len) == 0)

@@ -442,10 +442,8 @@ static bool is_name(const char *name, size_t len) {
 }
 
 static bool is_value(const char *value, size_t len) {
-  for (size_t i = 0; i < len; i++) {
-    unsigned char c = (unsigned char)value[i];
-    if ((c < ' ' && c != '\t') || c == 127) return false;
-  }
+  for (size_t i = 0; i < len; i++)
+    if (!dusk__is_text_char(value[i])) return false;
   return true;
 }
 

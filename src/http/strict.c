@@ -219,19 +219,27 @@ typedef struct seen {
 /* Only the few fields that matter here, told apart by their length first. */
 static void look_at(dusk__exchange_t *ex, int index, seen_t *seen) {
   const dusk__field_t *field = &ex->req.fields[index];
-  const char *name = ex->buffer + ex->start + field->name;
-  const char *value = ex->buffer + ex->start + field->value;
-  if (field->name_len == 4 && strcasecmp(name, "host") == 0) {
+  const char *message = ex->buffer + ex->start;
+  const char *name = message + field->name;
+  const char *value = message + field->value;
+  switch (field->name_len) {
+  case 4:
+    if (!dusk__is_name(name, "host", 4)) return;
     seen->hosts++;
     ex->req.host_field = index;
-  } else if (field->name_len == 6 && strcasecmp(name, "expect") == 0) {
+    return;
+  case 6:
+    if (!dusk__is_name(name, "expect", 6)) return;
     ex->req.expects_continue = strcasecmp(value, "100-continue") == 0;
     ex->req.expects_else = !ex->req.expects_continue && *value;
-  } else if (field->name_len == 10 && (*name | 32) == 'c' &&
-             strcasecmp(name, "connection") == 0) { /* not User-Agent */
-    seen->close = seen->close || dusk__has_token(value, "close");
-  } else if (field->name_len == 17 &&
-             strcasecmp(name, "transfer-encoding") == 0) {
+    return;
+  case 10:
+    if (dusk__is_name(name, "connection", 10) &&
+        dusk__has_token(value, "close"))
+      seen->close = true;
+    return;
+  case 17:
+    if (!dusk__is_name(name, "transfer-encoding", 17)) return;
     seen->encodings++;
     seen->encoding = value;
   }

@@ -460,9 +460,9 @@ static int declare_length(dusk__response_t *res, const char *value) {
   return 0;
 }
 
-static int append_field(dusk__response_t *res, const char *name,
-                        size_t name_len, const char *value, size_t value_len) {
-  size_t need = res->fields_len + name_len + value_len + 4;
+/* Makes room for one more line, which the caller fills. */
+static int append_line(dusk__response_t *res, size_t len, char **ret_line) {
+  size_t need = res->fields_len + len;
   if (need > MAX_FIELDS_BYTES) return UV_ENOBUFS;
   if (need > res->fields_capacity) {
     size_t capacity = need < 256 ? 256 : 2 * need;
@@ -471,19 +471,29 @@ static int append_field(dusk__response_t *res, const char *name,
     res->fields = larger;
     res->fields_capacity = capacity;
   }
-  char *to = res->fields + res->fields_len;
-  to = put(to, name, name_len);
-  to = PUT_LITERAL(to, ": ");
-  to = put(to, value, value_len);
-  PUT_LITERAL(to, "\r\n");
+  *ret_line = res->fields + res->fields_len;
   res->fields_len = need;
   return 0;
 }
 
+static int append_field(dusk__response_t *res, const char *name,
+                        size_t name_len, const char *value, size_t value_len) {
+  char *to;
+  int err = append_line(res, name_len + value_len + 4, &to);
+  if (err < 0) return err;
+  to = put(to, name, name_len);
+  to = PUT_LITERAL(to, ": ");
+  to = put(to, value, value_len);
+  PUT_LITERAL(to, "\r\n");
+  return 0;
+}
+
 static int append_text_type(dusk__response_t *res) {
-  static const char name[] = "Content-Type";
-  static const char type[] = "text/plain; charset=utf-8";
-  return append_field(res, name, sizeof(name) - 1, type, sizeof(type) - 1);
+  static const char line[] = "Content-Type: text/plain; charset=utf-8\r\n";
+  char *to;
+  int err = append_line(res, sizeof(line) - 1, &to);
+  if (err == 0) put(to, line, sizeof(line) - 1);
+  return err;
 }
 
 int dusk_response_text(dusk_response_t *handle, int status, const char *text) {

@@ -58,6 +58,16 @@ static void clear(dusk__exchange_t *ex) {
   ex->begun = ex->finished = ex->end_told = ex->cut_told = false;
 }
 
+#ifndef NDEBUG
+/* As clear leaves it: those in the pool are. */
+static bool is_blank(const dusk__exchange_t *ex) {
+  return ex->stage == DUSK__STAGE_HEADER && ex->refusal == 0 && !ex->begun &&
+         !ex->finished && ex->req.field_count == 0 && ex->req.ctx == NULL &&
+         ex->req.version_minor == -1 && ex->res.status == 0 &&
+         ex->res.fields_len == 0 && !ex->res.ended;
+}
+#endif
+
 /* What hangs on it. */
 static void free_buffers(dusk__exchange_t *ex) {
   free(ex->buffer);
@@ -92,6 +102,7 @@ static dusk__exchange_t *new_exchange(dusk_server_t *server) {
   assert((ex->handle & DUSK__GENERATION_BITS) == 0);
   dusk__list_init(&ex->turn_link);
   dusk__list_init(&ex->held_link);
+  clear(ex);
   return ex;
 }
 
@@ -124,7 +135,7 @@ dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
       return NULL;
     }
   }
-  clear(ex);
+  assert(is_blank(ex));
   ex->conn = NULL;
   ex->start = ex->parsed = ex->filled = ex->body_at = 0;
   return ex;
@@ -132,8 +143,7 @@ dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
 
 void dusk__ex_give(dusk__exchange_t *ex) {
   dusk_server_t *server = ex->server;
-  assert(ex->callbacks == 0 && !ex->parsing && !ex->begun);
-  assert(ex->finished || ex->stage == DUSK__STAGE_HEADER);
+  assert(ex->callbacks == 0 && !ex->parsing && is_blank(ex));
   if (dusk__list_linked(&ex->turn_link)) dusk__list_remove(&ex->turn_link);
   if (!IS_POOLED) {
     free_one(ex);
@@ -329,6 +339,8 @@ void dusk__ex_release(dusk__exchange_t *ex) {
   dusk_server_t *server = ex->server;
   dusk__ex_finish(ex);
   if (dusk__list_linked(&ex->held_link)) dusk__list_remove(&ex->held_link);
+  assert(!ex->begun);
+  clear(ex);
   dusk__ex_give(ex);
   dusk__server_release(server);
 }

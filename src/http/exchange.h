@@ -214,7 +214,7 @@ static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
 
 /* A blank one, from the pool or new; NULL when memory ran out. */
 dusk__exchange_t *dusk__ex_take(dusk_server_t *server);
-/* Back to the pool. Its request has been finished. */
+/* A blank one, whose request never began, back to the pool. */
 void dusk__ex_give(dusk__exchange_t *ex);
 /* The pool's end, and the server's. */
 void dusk__ex_free_all(dusk_server_t *server);

@@ -46,9 +46,9 @@ void dusk__body_drop(dusk__exchange_t *ex) {
 bool dusk__body_leaves_too_much(const dusk__exchange_t *ex) {
   const dusk__request_t *req = &ex->req;
   if (req->failure) return true;
+  if (req->complete) return false;
   if (req->body != DUSK__BODY_UNASKED && req->body != DUSK__BODY_DROPPED)
     return false;
-  if (req->complete) return false;
   if (req->expects_continue) return true; /* it may not be coming at all */
   return req->content_length != DUSK_OFF &&
          req->content_length - req->body_received >= MAX_LEFT_UNREAD_BYTES;

@@ -69,7 +69,7 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
     assert(server->drain.unawaited > 0);
     server->drain.unawaited--;
   }
-  server->conn_count[conn->phase]--;
+  server->conn_count[from]--;
   server->conn_count[phase]++;
   conn->phase = phase;
   if (!dusk__drain_waits_for(conn)) server->drain.unawaited++;

@@ -56,11 +56,6 @@ uint64_t dusk__drain_quiet_ms(const dusk_server_t *server) {
   return quiet_ms == DUSK_OFF ? 0 : quiet_ms;
 }
 
-bool dusk__drain_waits_for(const dusk__conn_t *conn) {
-  if (conn->phase != DUSK__LINGERING) return true;
-  return conn->ending != DUSK__UNANSWERED_IDLE && conn->ending != DUSK__UNUSED;
-}
-
 /* -- Batches ----------------------------------------------------------------
  */
 

@@ -64,7 +64,10 @@ bool dusk__drain_is_last(dusk__conn_t *conn);
 
 /* Whether a drain waits for it: not for one that was half-closed without a
  * request of its own, and not for one that is over. */
-bool dusk__drain_waits_for(const dusk__conn_t *conn);
+static inline bool dusk__drain_waits_for(const dusk__conn_t *conn) {
+  if (conn->phase != DUSK__LINGERING) return true;
+  return conn->ending != DUSK__UNANSWERED_IDLE && conn->ending != DUSK__UNUSED;
+}
 
 /* The connection is there when the drain begins, or was accepted since. */
 void dusk__drain_knows(dusk__conn_t *conn);

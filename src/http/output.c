@@ -110,12 +110,11 @@ int dusk__output_flush(dusk__conn_t *conn) {
 
 char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
   dusk__output_t *output = &conn->server->output;
-  assert(len <= DUSK__OUTPUT_BYTES);
+  assert(len <= DUSK__OUTPUT_BYTES && (output->conn || output->len == 0));
   /* A flush that fails may call user code, which may gather for another one. */
-  while (output->conn && output->conn != conn && output->len > 0)
+  while (output->conn != conn && output->len > 0)
     dusk__output_flush(output->conn);
   if (conn->phase == DUSK__CLOSED) return NULL;
-  if (output->conn != conn) output->len = 0;
   output->conn = conn;
   if (DUSK__OUTPUT_BYTES - output->len < len && dusk__output_flush(conn) < 0)
     return NULL;

@@ -166,8 +166,10 @@ static void print_help(void) {
   print_help_line("version", "", "", "versions of duskd, libuv and llhttp");
   printf("\n"
          "The second column is the default. ADDR is HOST:PORT, :PORT,\n"
-         "[V6]:PORT, unix:PATH or fd:N; port 0 takes a free one. D is a\n"
-         "duration such as 1.5s, 250ms or 1m30s; N a number, of bytes also\n"
+         "[V6]:PORT, unix:PATH, fd:N (in the end its queue is left to its\n"
+         "other owner) or fd:N:seal (there is none); port 0 takes a free one.\n"
+         "D is a duration such as 1.5s, 250ms or 1m30s; N a number, of bytes "
+         "also\n"
          "64K or 1M; 0 of either is no time and no limit.\n\n"
          "Flags may come from the environment too: --drain-timeout as\n"
          "DUSK_DRAIN_TIMEOUT; several addresses in DUSK_LISTEN are separated\n"

@@ -54,7 +54,7 @@ static int set_tcp_options(int fd) {
 
 /* -- Accepting ------------------------------------------------------------- */
 
-static void on_readable(uv_poll_t *poll, int status, int events);
+static void on_readable(uv_poll_t *handle, int status, int events);
 
 static void start_polling(dusk__listener_t *listener) {
   if (listener->fd < 0) return;
@@ -145,9 +145,15 @@ int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
   return 0;
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events) {
+bool dusk__listener_is_empty(const dusk__listener_t *listener) {
+  struct pollfd queue = {.fd = listener->fd, .events = POLLIN};
+  int ready = poll(&queue, 1, 0);
+  return ready == 0 || (ready > 0 && !(queue.revents & POLLIN));
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events) {
   (void)events;
-  dusk__listener_t *listener = poll->data;
+  dusk__listener_t *listener = handle->data;
   dusk_server_t *server = listener->server;
   size_t limit = ACCEPTS_A_TURN;
   if (server->config.max_connections != DUSK_OFF &&
@@ -161,11 +167,12 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   size_t accepted;
   int err = status;
   if (err == 0) err = dusk__listener_accept(listener, limit, &accepted);
-  if (err == 0) return;
+  /* The last descriptor may have gone to the last one who waited. */
+  if (err == 0 || (!is_final(err) && dusk__listener_is_empty(listener))) return;
   if (!is_final(err) && status == 0) {
     retry_later(listener, err);
   } else if (server->drain.phase == DUSK_DRAINING) {
-    uv_poll_stop(poll); /* the seal ends it */
+    uv_poll_stop(handle); /* the seal ends it */
   } else {
     listener->err = err;
     dusk__listener_close(listener);

@@ -41,6 +41,10 @@ int dusk__listener_open(dusk_server_t *server, const char *address,
 int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
                           size_t *ret_accepted);
 
+/* Whether nobody is in its queue, which accept(2) doesn't tell when there is no
+ * descriptor. Not for a Unix socket that was shut down: it is always ready. */
+bool dusk__listener_is_empty(const dusk__listener_t *listener);
+
 /* Stops and resumes accepting, for max_connections. */
 void dusk__listeners_pause(dusk_server_t *server);
 void dusk__listeners_resume(dusk_server_t *server);

@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -120,12 +119,6 @@ static bool handshakes_pending(dusk__listener_t *listener, uint64_t *ret_left) {
 
 /* -- The queue ------------------------------------------------------------- */
 
-static bool is_empty(int fd) {
-  struct pollfd queue = {.fd = fd, .events = POLLIN};
-  int ready = poll(&queue, 1, 0);
-  return ready == 0 || (ready > 0 && !(queue.revents & POLLIN));
-}
-
 /* What is in the queue now, as far as the kernel tells. */
 static uint64_t queued(const dusk__listener_t *listener) {
   int count = dusk__sys_queued(listener->fd);
@@ -143,7 +136,7 @@ static void leave(dusk__listener_t *listener) {
 static void get_unstuck(dusk__listener_t *listener, int err) {
   dusk_server_t *server = listener->server;
   dusk__seal_t *seal = &server->seal;
-  if (is_empty(listener->fd)) {
+  if (dusk__listener_is_empty(listener)) {
     dusk__listener_close(listener);
     return;
   }

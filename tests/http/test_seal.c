@@ -18,6 +18,7 @@
 #define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 static int accept_errno; /* 0: as the kernel likes */
+static int accepts_left; /* after so many EMFILE; negative: never */
 static int accepts;
 static int errors_told;
 
@@ -26,6 +27,8 @@ int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
   accepts++;
+  if (accepts_left == 0) accept_errno = EMFILE;
+  if (accepts_left > 0) accepts_left--;
   if (accept_errno == 0) return __real_accept4(fd, addr, len, flags);
   errno = accept_errno;
   return -1;
@@ -48,6 +51,7 @@ static void on_error(dusk_server_t *server, int err, const char *text,
 
 static void open_plain(loopback_t *lb) {
   accept_errno = accepts = errors_told = 0;
+  accepts_left = -1;
   loopback_open(
       lb, &(dusk_server_config_t){.handler = answer, .on_error = on_error});
   uv_run(&lb->loop, UV_RUN_NOWAIT); /* what libuv opens late is open */
@@ -111,6 +115,26 @@ static void errors_that_repeat_are_waited_out(void **state) {
     close(client);
     loopback_close(&lb, 5000);
   }
+}
+
+static void the_last_descriptor_is_no_error(void **state) {
+  (void)state;
+  loopback_t lb;
+  char buf[512];
+  open_plain(&lb);
+  accepts_left = 1;
+  int client = loopback_connect(&lb);
+  loopback_send(client, GET);
+  loopback_receive(&lb, client, buf, sizeof(buf), "hello\n");
+  assert_int_equal(errors_told, 0);
+  int other = loopback_connect(&lb); /* who waits now */
+  while (errors_told == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  accepts_left = -1;
+  accept_errno = 0;
+  close(client);
+  close(other);
+  loopback_close(&lb, 5000);
 }
 
 static void who_can_never_be_accepted_does_not_hold_the_stop(void **state) {
@@ -300,6 +324,7 @@ static void only_seal_may_be_asked_for(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(errors_that_repeat_are_waited_out),
+      cmocka_unit_test(the_last_descriptor_is_no_error),
       cmocka_unit_test(who_can_never_be_accepted_does_not_hold_the_stop),
       cmocka_unit_test(who_is_reset_in_a_queue_is_in_the_status),
       cmocka_unit_test(a_passing_shortage_holds_nobody_in_the_queue),

@@ -164,11 +164,12 @@ static void on_readable(uv_poll_t *handle, int status, int events) {
     }
     limit = 1; /* so that the limit is met exactly */
   }
-  size_t accepted;
+  size_t accepted = 0;
   int err = status;
   if (err == 0) err = dusk__listener_accept(listener, limit, &accepted);
+  if (err == 0) return;
   /* The last descriptor may have gone to the last one who waited. */
-  if (err == 0 || (!is_final(err) && dusk__listener_is_empty(listener))) return;
+  if (accepted > 0 && dusk__listener_is_empty(listener)) return;
   if (!is_final(err) && status == 0) {
     retry_later(listener, err);
   } else if (server->drain.phase == DUSK_DRAINING) {

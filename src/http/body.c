@@ -71,7 +71,7 @@ int dusk__body_status(int failure) {
 
 static void send_continue(dusk__exchange_t *ex) {
   static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (!ex->req.expects_continue || ex->req.complete) return;
+  if (!ex->req.expects_continue || ex->req.complete || ex->req.failure) return;
   ex->req.expects_continue = false;
   if (ex->res.header_sent || ex->req.body_received > 0) return;
   /* A failure closes the connection, which is told where it matters. */

@@ -542,7 +542,8 @@ int dusk__conn_prepare(dusk_server_t *server) {
   return server->next_conn ? 0 : UV_ENOMEM;
 }
 
-int dusk__conn_accept(dusk_server_t *server, int fd) {
+int dusk__conn_accept(dusk_server_t *server, int fd,
+                      const dusk__address_t *address) {
   dusk__conn_t *conn = server->next_conn;
   assert(conn);
   server->next_conn = NULL;
@@ -553,6 +554,7 @@ int dusk__conn_accept(dusk_server_t *server, int fd) {
     return err;
   }
   conn->server = server;
+  conn->address = *address;
   conn->phase = DUSK__NEW;
   conn->wait = DUSK__WAIT_NOTHING;
   conn->since_ms = dusk__now_ms(server);

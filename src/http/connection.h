@@ -5,6 +5,8 @@
 #include "list.h"
 
 #include <dusk/http.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 typedef struct dusk__conn dusk__conn_t;
 typedef struct dusk__exchange dusk__exchange_t;
@@ -43,6 +45,12 @@ typedef enum dusk__wait {
   DUSK__WAIT_NOTHING = DUSK__WAITS,
 } dusk__wait_t;
 
+typedef union dusk__address {
+  struct sockaddr any;
+  struct sockaddr_in in;
+  struct sockaddr_in6 in6;
+} dusk__address_t;
+
 /* An idle connection is this and no more: keep it small. */
 struct dusk__conn {
   uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
@@ -51,6 +59,7 @@ struct dusk__conn {
   dusk__exchange_t *ex; /* while ACTIVE */
   dusk_context_t *ctx;  /* parent of its requests'; made when asked for */
   struct dusk__peer *peer;
+  dusk__address_t address; /* the client's: a reset one can't be asked */
   dusk__link_t phase_link;
   dusk__link_t wait_link;
   uint64_t since_ms;      /* start of the phase, on the loop's clock */
@@ -77,9 +86,10 @@ struct dusk__conn {
 /* Gets what the next accepted socket needs, so that memory is missed while it
  * still is in its queue. */
 int dusk__conn_prepare(dusk_server_t *server);
-/* Takes an accepted, non-blocking socket; to be prepared. On failure `fd` is
- * closed. */
-int dusk__conn_accept(dusk_server_t *server, int fd);
+/* Takes an accepted, non-blocking socket of a client; to be prepared. On
+ * failure `fd` is closed. */
+int dusk__conn_accept(dusk_server_t *server, int fd,
+                      const dusk__address_t *address);
 
 /* Goes on with whatever can go on: parses, dispatches, finishes, writes. To be
  * called when something changed that wasn't read from the socket. A request

@@ -6,6 +6,7 @@
 
 #include "request.h"
 #include "server.h"
+#include "sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,11 +81,13 @@ static void retry_later(dusk__listener_t *listener, int err) {
 }
 
 /* Without accept4 the flags are set one by one. */
-static int accept_one(int fd) {
+static int accept_one(int fd, dusk__address_t *ret_address) {
+  socklen_t len = sizeof(*ret_address);
+  memset(ret_address, 0, sizeof(*ret_address));
 #ifdef SOCK_CLOEXEC
-  return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return accept4(fd, &ret_address->any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
-  int peer = accept(fd, NULL, NULL);
+  int peer = accept(fd, &ret_address->any, &len);
   if (peer >= 0) {
     fcntl(peer, F_SETFD, FD_CLOEXEC);
     fcntl(peer, F_SETFL, O_NONBLOCK);
@@ -126,17 +129,21 @@ int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
   *ret_accepted = 0;
   while (*ret_accepted < limit) {
     if (dusk__conn_prepare(server) < 0) return UV_ENOMEM;
-    int fd = accept_one(listener->fd);
+    dusk__address_t address;
+    int fd = accept_one(listener->fd, &address);
     if (fd >= 0) {
       passing = 0;
       listener->retry_ms = 0;
       ++*ret_accepted;
       /* It is served without them, too. */
-      if (listener->queued_before) set_tcp_options(fd);
+      if (listener->queued_before > 0) {
+        listener->queued_before--;
+        set_tcp_options(fd);
+      }
       /* On failure that one is closed, and the next one may do. */
-      dusk__conn_accept(server, fd);
+      dusk__conn_accept(server, fd, &address);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      listener->queued_before = false;
+      listener->queued_before = 0;
       return 0;
     } else if (!is_passing(errno) || ++passing == PASSING_ERRORS) {
       return uv_translate_sys_error(errno);
@@ -402,7 +409,8 @@ static int take_over(dusk__listener_t *listener, const char *number) {
   int err = is_tcp ? set_tcp_options((int)fd) : family < 0 ? family : 0;
   if (err < 0) return err;
   listener->fd = (int)fd;
-  listener->queued_before = is_tcp;
+  int queued = is_tcp ? dusk__sys_queued((int)fd) : 0;
+  listener->queued_before = queued < 0 ? INT32_MAX : queued;
   listener->kind = DUSK__HANDED_OVER;
   if (*end) listener->kind = is_tcp ? DUSK__TCP : DUSK__UNIX;
   return 0;

@@ -21,9 +21,9 @@ typedef struct dusk__listener {
   uint64_t retry_ms;
   int fd; /* -1: closed */
   dusk__listener_kind_t kind;
-  dusk_seal_t means;  /* of its seal */
-  bool queued_before; /* connections may wait that haven't its options */
-  dev_t device;       /* of a Unix socket's file, to remove no other */
+  dusk_seal_t means; /* of its seal */
+  int queued_before; /* connections may wait that haven't its options */
+  dev_t device;      /* of a Unix socket's file, to remove no other */
   ino_t inode;
   dusk_serve_cb cb;
   void *arg;

@@ -103,12 +103,8 @@ static int parse_pattern(const char *pattern, route_t *route) {
   return *path == '/' ? decode_path(path, route) : UV_EINVAL;
 }
 
-static bool same_path(const route_t *a, const route_t *b) {
-  return a->path_len == b->path_len &&
-         memcmp(a->path, b->path, a->path_len) == 0;
-}
-
-/* Longest path first, then those with a method; 0 when they are the same. */
+/* Longest path first, then those with a method, HEAD before GET, which answers
+ * it, too; 0 when they are the same. */
 static int compare(const route_t *a, const route_t *b) {
   if (a->path_len != b->path_len) return a->path_len > b->path_len ? -1 : 1;
   int order = memcmp(a->path, b->path, a->path_len);
@@ -165,14 +161,6 @@ static bool method_matches(const route_t *route, int method) {
          (method == HTTP_HEAD && route->method == HTTP_GET);
 }
 
-/* A HEAD request goes to GET's route only if the path has none for HEAD. */
-static const route_t *prefer_head(const dusk_mux_t *mux, size_t i) {
-  const route_t *found = &mux->routes[i];
-  for (; i < mux->count && same_path(&mux->routes[i], found); i++)
-    if (mux->routes[i].method == HTTP_HEAD) return &mux->routes[i];
-  return found;
-}
-
 static uint64_t bit(int method) {
   return UINT64_C(1) << method;
 }
@@ -219,7 +207,6 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
     const route_t *route = &mux->routes[i];
     if (!path_matches(route, path, len, is_encoded)) continue;
     if (method_matches(route, method)) {
-      if (method == HTTP_HEAD) route = prefer_head(mux, i);
       route->handler(res, req, route->arg);
       return;
     }

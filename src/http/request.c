@@ -247,13 +247,9 @@ void dusk__address_text(const struct sockaddr *addr, char *buf, size_t size) {
 static const char *peer_of(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   if (req->peer) return req->peer;
-  struct sockaddr_storage addr;
-  socklen_t len = sizeof(addr);
-  if (ex->conn == NULL ||
-      getpeername(dusk__conn_fd(ex->conn), (struct sockaddr *)&addr, &len))
-    return "";
+  if (ex->conn == NULL) return "";
   char text[ADDRESS_TEXT_BYTES];
-  dusk__address_text((struct sockaddr *)&addr, text, sizeof(text));
+  dusk__address_text(&ex->conn->address.any, text, sizeof(text));
   req->peer = strdup(text);
   return req->peer ? req->peer : "";
 }

@@ -381,6 +381,7 @@ static int end(dusk_response_t *handle, const void *data, size_t len,
     return ex && ex->res.hijacked ? DUSK_EHIJACKED : UV_ECANCELED;
   }
   dusk__response_t *res = &ex->res;
+  dusk__body_drop(ex); /* known when the header is composed */
   int err = respond(ex, data, len, true, &release, arg);
   if (release) release(arg);
   bool whole = err == 0 || err == DUSK_ENOBODY;
@@ -479,8 +480,12 @@ static int append_line(dusk__response_t *res, size_t len, char **ret_line) {
 static int append_field(dusk__response_t *res, const char *name,
                         size_t name_len, const char *value, size_t value_len) {
   char *to;
+  /* It may be one of our own, which move when there is no room. */
+  uintptr_t own = (uintptr_t)value - (uintptr_t)res->fields;
+  bool is_own = res->fields && own < res->fields_len;
   int err = append_line(res, name_len + value_len + 4, &to);
   if (err < 0) return err;
+  if (is_own) value = res->fields + own;
   to = put(to, name, name_len);
   to = PUT_LITERAL(to, ": ");
   to = put(to, value, value_len);

@@ -38,6 +38,12 @@ bool dusk__server_on_thread(const dusk_server_t *server) {
 
 /* -- The loop's turn ------------------------------------------------------- */
 
+#ifndef NDEBUG
+static void on_prepare(uv_prepare_t *prepare) {
+  dusk__server_note_thread(prepare->data);
+}
+#endif
+
 static void on_no_block(uv_idle_t *idle) {
   (void)idle;
 }
@@ -159,6 +165,7 @@ void dusk__server_close_handles(dusk_server_t *server) {
   uv_handle_t *handles[] = {
       (uv_handle_t *)&server->timeouts.timer,
       (uv_handle_t *)&server->turn,
+      (uv_handle_t *)&server->watch,
       (uv_handle_t *)&server->no_block,
       (uv_handle_t *)&server->seal.timer,
       (uv_handle_t *)&server->drain.cut_timer,
@@ -219,7 +226,13 @@ static void init_handles(dusk_server_t *server) {
   dusk__seal_init(server);
   uv_check_init(server->loop, &server->turn);
   uv_idle_init(server->loop, &server->no_block);
-  server->refs += 5;
+  uv_prepare_init(server->loop, &server->watch);
+  server->watch.data = server;
+#ifndef NDEBUG
+  uv_prepare_start(&server->watch, on_prepare);
+#endif
+  uv_unref((uv_handle_t *)&server->watch);
+  server->refs += 6;
 }
 
 int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,

@@ -43,6 +43,7 @@ struct dusk_server {
 
   /* What goes on at the end of the loop's turn: see dusk__server_at_turn. */
   uv_check_t turn;
+  uv_prepare_t watch; /* notes the thread; with assertions only */
   uv_idle_t no_block; /* while started, the loop doesn't wait for I/O */
   dusk__link_t turn_exchanges;
 

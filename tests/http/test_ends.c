@@ -99,7 +99,6 @@ static void a_client_that_leaves_is_gone(void **state) {
   int client = loopback_hold(&lb, &held, watched(), GET);
   struct linger reset = {.l_onoff = 1};
   setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  dusk_request_peer(held.req); /* a reset one can't be asked any more */
   dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
   close(client);
   while (dusk_context_err(ctx) == 0)

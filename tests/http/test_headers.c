@@ -234,8 +234,71 @@ static void the_drains_close_stands_alone(void **state) {
   assert_null(strstr(answer, "keep-alive"));
 }
 
+/* The memory that its value lies in may move when another is added. */
+static void a_field_may_be_copied_to_another(void **state) {
+  (void)state;
+  dialogue_t dialogue;
+  char value[201];
+  memset(value, 'v', 200);
+  value[200] = '\0';
+  dusk_response_t *res = ask(&dialogue, GET);
+  assert_int_equal(dusk_response_set_header(res, "X-A", value), 0);
+  assert_int_equal(dusk_response_set_header(
+                       res, "X-B", dusk_response_get_header(res, "X-A")),
+                   0);
+  const char *answer = end_and_hear(&dialogue);
+  assert_non_null(strstr(answer, "X-B: "));
+  assert_int_equal(count_of(answer, value), 2);
+}
+
+static void no_body(dusk_request_t *req, ssize_t nread, const char *data,
+                    void *arg) {
+  (void)req;
+  (void)nread;
+  (void)data;
+  (void)arg;
+}
+
+/* What is missing of a body that the answer gives up is too much to wait for.
+ */
+static void an_answer_before_a_large_body_says_close(void **state) {
+  (void)state;
+  dialogue_t dialogue;
+  ask(&dialogue, "POST / HTTP/1.0\r\nConnection: keep-alive\r\n"
+                 "Content-Length: 900000\r\n\r\n");
+  assert_int_equal(dusk_request_body(dialogue.held.req, no_body, NULL), 0);
+  const char *answer = end_and_hear(&dialogue);
+  assert_null(strstr(answer, "keep-alive"));
+}
+
+static void ignore_body(dusk_request_t *req, int status, const char *data,
+                        size_t len, void *arg) {
+  (void)req;
+  (void)data;
+  (void)len;
+  *(int *)arg = status;
+}
+
+static void a_body_that_is_refused_is_not_asked_for(void **state) {
+  (void)state;
+  dialogue_t dialogue;
+  int status = 0;
+  dusk_response_t *res =
+      ask(&dialogue, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n"
+                     "Expect: 100-continue\r\n\r\n");
+  assert_int_equal(
+      dusk_request_collect(dialogue.held.req, 4, ignore_body, &status), 0);
+  loopback_run_until(&dialogue.lb, &status);
+  assert_int_equal(status, DUSK_EBODYTOOLARGE);
+  dusk_response_end(res, "body", 4);
+  assert_null(strstr(hear(&dialogue), "100 Continue"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_field_may_be_copied_to_another),
+      cmocka_unit_test(an_answer_before_a_large_body_says_close),
+      cmocka_unit_test(a_body_that_is_refused_is_not_asked_for),
       cmocka_unit_test(set_add_remove_and_get),
       cmocka_unit_test(values_given_out_are_written_whole),
       cmocka_unit_test(text_leaves_the_handlers_type),

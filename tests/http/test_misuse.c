@@ -167,12 +167,38 @@ static void a_loop_may_change_its_thread(void **state) {
   loopback_finish(&lb);
 }
 
+static void on_time_to_stop(uv_timer_t *timer) {
+  loopback_t *lb = timer->data;
+  dusk_server_close(lb->server);
+  uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void run_to_the_end(void *arg) {
+  uv_run(&((loopback_t *)arg)->loop, UV_RUN_DEFAULT);
+}
+
+/* What the new thread calls first need not be for a client. */
+static void a_thread_that_took_the_loop_over_may_stop(void **state) {
+  (void)state;
+  loopback_t lb;
+  uv_timer_t timer = {.data = &lb};
+  loopback_open(&lb, &(dusk_server_config_t){.handler = end_twice});
+  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  assert_int_equal(uv_timer_init(&lb.loop, &timer), 0);
+  assert_int_equal(uv_timer_start(&timer, on_time_to_stop, 20, 0), 0);
+  uv_thread_t thread;
+  assert_int_equal(uv_thread_create(&thread, run_to_the_end, &lb), 0);
+  uv_thread_join(&thread);
+  loopback_finish(&lb);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(stale_handles_are_told),
       cmocka_unit_test(other_threads_are_told),
       cmocka_unit_test(the_handlers_own_call_may_look_back),
       cmocka_unit_test(a_loop_may_change_its_thread),
+      cmocka_unit_test(a_thread_that_took_the_loop_over_may_stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -351,6 +351,9 @@ int connect(int fd, const struct sockaddr *addr, socklen_t len) {
   return result(-ECONNREFUSED); /* a stale socket file is asked for */
 }
 
+static void fill_address(sa_family_t family, bool is_ipv4, uint32_t ip,
+                         uint16_t port, struct sockaddr *addr, socklen_t *len);
+
 int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
   REAL(accept4);
   listener_t *listener = object_of(fd, FD_LISTENER);
@@ -360,6 +363,9 @@ int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
   if (fails(CALL_ACCEPT)) return -1;
   link_t *link = listener_take(listener);
   if (link == NULL) return result(listener->shut ? -EINVAL : -EAGAIN);
+  if (addr)
+    fill_address(link->is_unix ? AF_UNIX : listener->family,
+                 link->family == AF_INET, link->ip, link->port, addr, len);
   return result(fd_new(FD_LINK, link));
 }
 

@@ -59,7 +59,8 @@ typedef void (*dusk_handler_cb)(dusk_response_t *res, dusk_request_t *req,
 /* How a finished request went, for access logs. */
 typedef struct dusk_request_end {
   int status;           /* 0: no response header was sent */
-  uint64_t body_bytes;  /* of the response, as handed to the kernel */
+  uint64_t body_bytes;  /* of the response, as written; where the connection was
+                         * cut not all of it need have gone out */
   uint64_t duration_ms; /* from the request's first byte, on the loop's clock */
   int err;              /* 0, or why the response is not whole */
   const dusk_cause_t *cause; /* why the request ended; never NULL */

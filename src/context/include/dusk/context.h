@@ -103,7 +103,7 @@ typedef void (*dusk_detach_cb)(void *arg);
  * A program that ends by closing whatever is on the loop, by uv_walk, closes
  * the root's handles and the signals' as well. Then no waiter is called any
  * more and no deadline watched: nothing is left to do but to stop the waiters,
- * release the contexts, detach and run the loop once more; all these work as
+ * release the contexts, detach and run the loop to its end; all these work as
  * ever. What dusk/calls.h has under way there need not call back: end it
  * before.
  *

@@ -217,7 +217,8 @@ typedef enum dusk_server_phase {
 /* How handshakes that were half-way were waited for when the listeners were
  * sealed. The kernel refuses new ones, and tells of those (by sock_diag, by
  * /proc), or not, so that none can be left after 1.2 s; or it doesn't refuse
- * any, and for 20 ms what comes is accepted. */
+ * any (some want CAP_NET_ADMIN for it), and for 20 ms what comes is accepted.
+ */
 typedef enum dusk_seal {
   DUSK_SEAL_EXACT,
   DUSK_SEAL_SLOW,

@@ -40,11 +40,11 @@ static const struct {
 
 static struct {
   atomic_int stops;
-  atomic_int first;            /* which stop it was */
-  atomic_uint last_ms;         /* wraps, as its differences may */
-  unsigned alarm_s;            /* from the first stop; 0: never */
-  void (*forward)(int signum); /* libuv's handler */
-  dusk_signals_t *receiver;    /* from here on the loop's */
+  atomic_int first;         /* which stop it was */
+  atomic_uint last_ms;      /* wraps, as its differences may */
+  unsigned alarm_s;         /* from the first stop; 0: never */
+  struct sigaction behind;  /* whose handler ours stands before */
+  dusk_signals_t *receiver; /* from here on the loop's */
   duskd_signal_cb cb;
   void *arg;
 } signals;
@@ -88,7 +88,14 @@ static void arm(unsigned seconds) {
   alarm(seconds);
 }
 
-static void on_stop(int signum) {
+static void forward(int signum, siginfo_t *info, void *context) {
+  if (signals.behind.sa_flags & SA_SIGINFO)
+    signals.behind.sa_sigaction(signum, info, context);
+  else
+    signals.behind.sa_handler(signum);
+}
+
+static void on_stop(int signum, siginfo_t *info, void *context) {
   int saved_errno = errno;
   unsigned now = now_ms();
   int stops = atomic_load(&signals.stops);
@@ -105,7 +112,7 @@ static void on_stop(int signum) {
       _exit(DUSKD_CUT_SHORT);
     }
   }
-  signals.forward(signum);
+  forward(signum, info, context);
   errno = saved_errno;
 }
 
@@ -118,12 +125,13 @@ static void on_received(dusk_signals_t *receiver, int signum, void *arg) {
   signals.cb(signum, signals.arg);
 }
 
-/* Puts ours before libuv's. */
+/* Puts ours before the context module's, which is the same for all stops. */
 static void stand_before(int signum) {
-  struct sigaction former;
-  sigaction(signum, NULL, &former);
-  signals.forward = former.sa_handler;
-  set_handler(signum, on_stop);
+  struct sigaction action = {.sa_sigaction = on_stop,
+                             .sa_flags = SA_RESTART | SA_SIGINFO};
+  action.sa_mask = signal_set();
+  sigaction(signum, NULL, &signals.behind); /* before ours may want it */
+  sigaction(signum, &action, NULL);
 }
 
 static int catch_wanted(dusk_context_t *root) {

@@ -10,10 +10,9 @@
 #include "parser.h"
 #include "request.h"
 #include "response.h"
-#include "server.h"
 
 void dusk__advance_refuse(dusk__conn_t *conn, int status) {
-  assert(conn->phase == DUSK__ACTIVE && conn->ex->begun);
+  assert(conn->member.phase == DUSK__ACTIVE && conn->ex->begun);
   conn->ex->res.ended = conn->ex->stage != DUSK__STAGE_HANDLING;
   dusk__response_refuse(conn->ex, status);
 }
@@ -28,11 +27,10 @@ static bool begin_message(dusk__conn_t *conn) {
   ex->parsed = ex->start;
   if (ex->start == ex->filled) return false;
   ex->begun = true;
-  ex->req.begun_ms = dusk__now_ms(conn->server);
+  ex->req.begun_ms = dusk__now_ms(conn->worker);
   conn->requests++;
-  conn->server->drain.requests_begun++;
-  conn->server->drain.requests_now++;
   dusk__conn_become_active(conn);
+  dusk__census_request_begun(conn->worker->census, &conn->member);
   return true;
 }
 
@@ -53,10 +51,10 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
 }
 
 static bool begin_timeout(dusk__exchange_t *ex) {
-  if (ex->server->config.request_timeout_ms == DUSK_OFF) return true;
+  if (ex->worker->config->request_timeout_ms == DUSK_OFF) return true;
   dusk_context_t *ctx = dusk__request_context(ex);
   if (ctx == NULL) return false;
-  dusk_context_after(ctx, &ex->req.timeout, ex->server->root,
+  dusk_context_after(ctx, &ex->req.timeout, ex->worker->root,
                      on_request_timeout);
   ex->req.timed = true;
   return true;
@@ -64,7 +62,7 @@ static bool begin_timeout(dusk__exchange_t *ex) {
 
 static void dispatch(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  const dusk_server_config_t *config = &conn->server->config;
+  const dusk_server_config_t *config = conn->worker->config;
   ex->body_at = ex->parsed;
   bool room = ex->req.complete ||
               ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
@@ -146,7 +144,7 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
     if (conn->queued_writes > 0 || !begin_message(conn)) return false;
     if (may_begin) return step_header(conn);
-    if (ex->parsed < ex->filled) dusk__server_defer(conn->server, ex);
+    if (ex->parsed < ex->filled) dusk__ex_defer(ex);
     return false;
   }
   if (dusk__body_wants_bytes(ex)) {
@@ -167,7 +165,7 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   }
   if (!may_begin && ex->req.body == DUSK__BODY_FLOWING &&
       (ex->parsed < ex->filled || ex->req.complete || ex->req.failure))
-    dusk__server_defer(conn->server, ex); /* its callback, next turn */
+    dusk__ex_defer(ex); /* its callback, next turn */
   if (ex->res.ended || ex->res.refused) return step_finish(conn);
   return false;
 }

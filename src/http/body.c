@@ -5,7 +5,6 @@
 #include "body.h"
 
 #include "output.h"
-#include "server.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -89,7 +88,7 @@ static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
   req->body_arg = arg;
   req->body = DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
   send_continue(ex);
-  if (ex->conn && !ex->conn->running) dusk__server_defer(ex->server, ex);
+  if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
   return 0; /* if the write has cut it, the callback is told next turn */
 }
 
@@ -109,7 +108,7 @@ void dusk_request_resume(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL || ex->req.body != DUSK__BODY_PAUSED) return;
   ex->req.body = DUSK__BODY_FLOWING;
-  if (ex->conn && !ex->conn->running) dusk__server_defer(ex->server, ex);
+  if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
 }
 
 static void finish_collecting(dusk__exchange_t *ex, int status) {

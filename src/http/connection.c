@@ -1,25 +1,16 @@
-/* What becomes of a connection, from accept to close.
- *
- *   NEW ──first byte──▶ ACTIVE ──answered──▶ IDLE ──next byte──▶ ACTIVE ...
- *    │                    │ │                  │
- *    │                    │ └──hijacked──▶ HIJACKED
- *    └────────────────────┴───────────┬────────┘
- *                     LINGERING (half-closed, input is discarded)
- *                                     │
- *                                  CLOSED
- *
- * set_phase is the only place where lists and counters learn of it. run is the
- * only place where requests are advanced (advance.c), until something must be
- * waited for; then all that was written meanwhile goes out with one write, and
- * settle decides what is waited for. */
+/* What becomes of a connection, from accept to close; its phases: census.h. run
+ * is the only place where requests are advanced (advance.c), until something
+ * must be waited for; then all that was written meanwhile goes out with one
+ * write, and settle decides what is waited for. */
 #include "connection.h"
 
 #include "advance.h"
 #include "body.h"
 #include "chars.h"
+#include "exchange.h"
+#include "output.h"
 #include "parser.h"
 #include "request.h"
-#include "server.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -32,57 +23,61 @@
 #include <assert.h>
 
 enum {
-  LINGER_MS = 2000,      /* at most */
-  DRAIN_LINGER_MS = 250, /* in a drain, and a round trip, since the last byte */
+  LINGER_MS = 2000, /* in all, whatever still comes */
   PEEKED_BYTES = 64,
 };
 
-/* -- Phases ---------------------------------------------------------------- */
-
-#ifndef NDEBUG
-static const bool legal_moves[DUSK__PHASES][DUSK__PHASES] = {
-    [DUSK__NEW] = {[DUSK__ACTIVE] = true,
-                   [DUSK__LINGERING] = true,
-                   [DUSK__CLOSED] = true},
-    [DUSK__ACTIVE] = {[DUSK__IDLE] = true,
-                      [DUSK__LINGERING] = true,
-                      [DUSK__HIJACKED] = true,
-                      [DUSK__CLOSED] = true},
-    [DUSK__IDLE] = {[DUSK__ACTIVE] = true,
-                    [DUSK__LINGERING] = true,
-                    [DUSK__CLOSED] = true},
-    [DUSK__LINGERING] = {[DUSK__CLOSED] = true},
-};
-#endif
-
 static bool is_over(const dusk__conn_t *conn) {
-  return conn->phase == DUSK__CLOSED || conn->phase == DUSK__HIJACKED;
+  return dusk__census_is_over(&conn->member);
 }
 
-/* `ending` counts when the connection is over. */
+static dusk__phase_t phase_of(const dusk__conn_t *conn) {
+  return (dusk__phase_t)conn->member.phase;
+}
+
+static dusk__ending_t ending_of(const dusk__conn_t *conn) {
+  return (dusk__ending_t)conn->member.ending;
+}
+
+static bool is_draining(const dusk__conn_t *conn) {
+  return conn->worker->policy->is_draining;
+}
+
+static void set_timeout(dusk__conn_t *conn, dusk__wait_t wait,
+                        uint64_t deadline_ms) {
+  dusk__timeout_set(&conn->worker->timeouts, &conn->timeout, wait, deadline_ms);
+}
+
+/* An answer went out to its peer. */
+static void note_answer(dusk__conn_t *conn) {
+  const dusk__policy_t *policy = conn->worker->policy;
+  uint64_t now_ms = conn->member.since_ms;
+  switch (dusk__policy_stop(policy)) {
+  case DUSK__NO_STOP:
+    break;
+  case DUSK__LAME_DUCK:
+    atomic_store_explicit(&policy->plan->lame_answered_ms, now_ms,
+                          memory_order_relaxed);
+    break;
+  case DUSK__DRAIN:
+    if (dusk__policy_renews(policy, now_ms))
+      dusk__peer_note_answer(conn->watched.peer, now_ms);
+  }
+}
+
 static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
-  dusk_server_t *server = conn->server;
-  dusk__phase_t from = (dusk__phase_t)conn->phase;
-  assert(legal_moves[from][phase]);
-  assert(server->conn_count[from] > 0);
-  if (!dusk__drain_waits_for(conn)) {
-    assert(server->drain.unawaited > 0);
-    server->drain.unawaited--;
-  }
-  server->conn_count[from]--;
-  server->conn_count[phase]++;
-  conn->phase = phase;
-  if (!dusk__drain_waits_for(conn)) server->drain.unawaited++;
-  /* What a handler took is not the client's. */
-  if (phase != DUSK__ACTIVE) conn->since_ms = dusk__fresh_ms(server);
-  dusk__list_remove(&conn->phase_link);
-  if (is_over(conn)) {
-    server->drain.conns_ended[conn->ending]++;
-    dusk__listeners_resume(server);
-  } else {
-    dusk__list_append(&server->conns[phase], &conn->phase_link);
-  }
-  if (server->drain.phase != DUSK_SERVING) dusk__drain_conn_moved(conn, from);
+  dusk__worker_t *worker = conn->worker;
+  bool was_active = phase_of(conn) == DUSK__ACTIVE;
+  /* What a handler took is not the client's. An ACTIVE one remembers its last
+   * answer. */
+  uint64_t now_ms =
+      phase == DUSK__ACTIVE ? conn->member.since_ms : dusk__fresh_ms(worker);
+  dusk__census_move(worker->census, &conn->member, phase, now_ms);
+  if (!was_active) return;
+  conn->batch.is_looked_at = false;
+  if (phase == DUSK__IDLE || ending_of(conn) == DUSK__ANSWERED ||
+      ending_of(conn) == DUSK__REFUSED)
+    note_answer(conn);
 }
 
 /* -- The socket ------------------------------------------------------------ */
@@ -112,18 +107,18 @@ bool dusk__conn_pending(const dusk__conn_t *conn) {
 
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
   if (conn->ctx == NULL)
-    dusk_context_with_cancel(conn->server->ctx, &conn->ctx);
+    dusk_context_with_cancel(conn->worker->ctx, &conn->ctx);
   return conn->ctx; /* untouched on failure: NULL */
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
   dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
-  dusk_server_t *server = conn->server;
+  dusk__pool_t *pool = conn->worker->pool;
   dusk__exchange_t *ex = conn->ex;
   if (ex == NULL) {
-    if (server->next_input == NULL) server->next_input = dusk__ex_take(server);
-    ex = server->next_input;
+    if (pool->next == NULL) pool->next = dusk__ex_take(conn->worker);
+    ex = pool->next;
   }
   /* Without memory libuv is given nothing, and on_read told UV_ENOBUFS. */
   *buf = uv_buf_init(NULL, 0);
@@ -147,17 +142,18 @@ static void set_reading(dusk__conn_t *conn, bool reading) {
 
 static void on_closed(uv_handle_t *handle) {
   dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
-  dusk_server_t *server = conn->server;
+  dusk__worker_t *worker = conn->worker;
   free(conn);
-  dusk__server_release(server);
+  dusk__worker_release(worker);
 }
 
 /* -- The end --------------------------------------------------------------- */
 
 static const dusk_cause_t *cause_of(const dusk__conn_t *conn) {
-  const dusk_cause_t *drains = conn->server->drain.cut_cause;
+  const dusk_cause_t *drains =
+      atomic_load(&conn->worker->policy->plan->cut_cause);
   if (conn->ex && conn->ex->cause) return conn->ex->cause;
-  switch ((dusk__ending_t)conn->ending) {
+  switch (ending_of(conn)) {
   case DUSK__GONE:
     return &dusk_client_gone;
   case DUSK__CUT:
@@ -171,7 +167,7 @@ static const dusk_cause_t *cause_of(const dusk__conn_t *conn) {
  * it comes last, when the connection is in its new phase. */
 static void detach(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  dusk__ending_t ending = (dusk__ending_t)conn->ending;
+  dusk__ending_t ending = ending_of(conn);
   if (ex == NULL) return;
   const dusk_cause_t *cause = cause_of(conn);
   conn->ex = NULL;
@@ -183,7 +179,7 @@ static void detach(dusk__conn_t *conn) {
 static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
   if (conn->ex) dusk__request_note_peer(conn->ex); /* while it can be told */
   dusk__output_drop(conn);
-  dusk__timeout_clear(conn);
+  dusk__timeout_clear(&conn->timeout);
   set_phase(conn, phase);
   dusk_context_t *ctx = conn->ctx;
   conn->ctx = NULL;
@@ -193,14 +189,37 @@ static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
 
 void dusk__conn_become_active(dusk__conn_t *conn) {
   assert(conn->ex && conn->ex->begun);
-  dusk__timeout_clear(conn); /* each header has its own time */
-  if (conn->phase != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
+  dusk__timeout_clear(&conn->timeout); /* each header has its own time */
+  if (phase_of(conn) != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
+}
+
+/* What was written to a Unix socket has arrived. */
+static bool is_unacknowledged(const dusk__conn_t *conn) {
+  bool was_answered =
+      ending_of(conn) == DUSK__ANSWERED || ending_of(conn) == DUSK__REFUSED;
+  const dusk__peer_t *peer = conn->watched.peer;
+  if (!was_answered || peer == NULL || dusk__peer_is_local(peer)) return false;
+  size_t fin = phase_of(conn) == DUSK__LINGERING; /* counts as a byte */
+  return dusk__sys_unacknowledged(dusk__conn_fd(conn)) > fin;
+}
+
+/* The socket is about to be closed, in a drain. */
+static void count_doubts(const dusk__conn_t *conn) {
+  dusk__census_t *census = conn->worker->census;
+  if (!is_draining(conn)) return;
+  bool asked_nothing = dusk__census_asked_nothing(&conn->member);
+  if (asked_nothing && conn->late)
+    dusk__count(&census->conns_late, 1);
+  else if (asked_nothing && !conn->peer_ended)
+    dusk__count(&census->conns_unconfirmed, 1);
+  if (is_unacknowledged(conn)) dusk__count(&census->answers_unacknowledged, 1);
 }
 
 void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
   if (is_over(conn)) return;
-  if (conn->phase != DUSK__LINGERING) conn->ending = ending;
-  dusk__drain_conn_closes(conn);
+  if (phase_of(conn) != DUSK__LINGERING)
+    dusk__census_note_ending(&conn->member, ending);
+  count_doubts(conn);
   leave(conn, DUSK__CLOSED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
   detach(conn);
@@ -208,24 +227,21 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
 
 void dusk__conn_reset(dusk__conn_t *conn, dusk__ending_t ending) {
   assert(!is_over(conn));
-  conn->ending = ending;
-  dusk__drain_conn_closes(conn);
+  dusk__census_note_ending(&conn->member, ending);
+  count_doubts(conn);
   leave(conn, DUSK__CLOSED);
   if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
   detach(conn);
 }
 
-/* Until a client has closed its side, too; in a drain, which waits for it, only
- * while it may still be sending. */
 static void linger_on(dusk__conn_t *conn) {
-  bool is_draining = conn->server->drain.phase == DUSK_DRAINING;
-  uint64_t linger_ms =
-      is_draining ? DRAIN_LINGER_MS + conn->round_trip_ms : LINGER_MS;
-  uint64_t deadline_ms = dusk__fresh_ms(conn->server) + linger_ms;
-  uint64_t last_ms = conn->since_ms + LINGER_MS;
-  dusk__timeout_set(conn, DUSK__WAIT_LINGER,
-                    deadline_ms < last_ms ? deadline_ms : last_ms);
+  uint64_t deadline_ms =
+      dusk__fresh_ms(conn->worker) +
+      dusk__policy_linger_ms(conn->worker->policy, &conn->watched);
+  uint64_t last_ms = conn->member.since_ms + LINGER_MS;
+  set_timeout(conn, DUSK__WAIT_LINGER,
+              deadline_ms < last_ms ? deadline_ms : last_ms);
 }
 
 /* Half-closes, and reads on until the client has closed its side: unread input
@@ -235,22 +251,22 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
     dusk__conn_close(conn, ending);
     return;
   }
-  conn->ending = ending;
+  dusk__census_note_ending(&conn->member, ending);
   if (conn->ex) dusk__request_note_peer(conn->ex);
   set_phase(conn, DUSK__LINGERING);
-  if (dusk__drain_waits_for(conn))
+  if (dusk__census_is_awaited(&conn->member))
     linger_on(conn);
   else
-    dusk__timeout_set(
-        conn, DUSK__WAIT_QUIET,
-        dusk__after_ms(conn->since_ms, dusk__drain_quiet_ms(conn->server)));
+    set_timeout(conn, DUSK__WAIT_QUIET,
+                dusk__after_ms(conn->member.since_ms,
+                               dusk__policy_quiet_ms(conn->worker->policy)));
   set_reading(conn, true);
   detach(conn);
 }
 
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
-  assert(conn->phase == DUSK__ACTIVE && conn->queued_writes == 0);
+  assert(phase_of(conn) == DUSK__ACTIVE && conn->queued_writes == 0);
   bool more = ending != DUSK__ANSWERED || conn->pipelines ||
               !ex->req.complete || ex->parsed < ex->filled;
   /* Who said close himself sends nothing more: no need to look. */
@@ -261,27 +277,30 @@ void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
     dusk__conn_close(conn, ending);
 }
 
+static uint64_t window_end(const dusk__conn_t *conn) {
+  return dusk__policy_window_end(conn->worker->policy, &conn->watched,
+                                 conn->member.since_ms);
+}
+
 void dusk__conn_retire(dusk__conn_t *conn) {
-  assert(conn->phase == DUSK__NEW || conn->phase == DUSK__IDLE);
+  bool is_new = phase_of(conn) == DUSK__NEW;
+  assert(is_new || phase_of(conn) == DUSK__IDLE);
   if (dusk__conn_pending(conn)) {
-    dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->server) + 1);
+    set_timeout(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->worker) + 1);
     return;
   }
-  if (conn->server->drain.phase == DUSK_DRAINING) {
-    uint64_t window_end = dusk__drain_window_end(conn);
-    if (window_end > dusk__now_ms(conn->server)) { /* was renewed */
-      dusk__timeout_set(conn, DUSK__WAIT_QUIET, window_end);
-      return;
-    }
+  if (is_draining(conn) && window_end(conn) > dusk__now_ms(conn->worker)) {
+    set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn)); /* was renewed */
+    return;
   }
-  linger(conn, conn->phase == DUSK__NEW ? DUSK__UNUSED : DUSK__UNANSWERED_IDLE);
+  linger(conn, is_new ? DUSK__UNUSED : DUSK__ENDED_IDLE);
 }
 
 int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
   int fd = fcntl(dusk__conn_fd(conn), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   *ret_fd = fd;
-  conn->ending = DUSK__TAKEN;
+  dusk__census_note_ending(&conn->member, DUSK__ENDED_HIJACKED);
   leave(conn, DUSK__HIJACKED);
   uv_close((uv_handle_t *)&conn->tcp, on_closed);
   detach(conn);
@@ -291,8 +310,9 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
 /* -- Waiting --------------------------------------------------------------- */
 
 static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
-  return dusk__after_ms(dusk__fresh_ms(conn->server),
-                        dusk__drain_patience_ms(conn->server, timeout_ms));
+  return dusk__after_ms(
+      dusk__fresh_ms(conn->worker),
+      dusk__policy_patience_ms(conn->worker->policy, timeout_ms));
 }
 
 /* What the peer itself has taken: a large socket buffer hides for long that it
@@ -310,23 +330,25 @@ static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
   bool renew = conn->moved && wait != DUSK__WAIT_HEADER;
   uint64_t deadline_ms = soon(conn, timeout_ms);
   conn->moved = false;
-  if (conn->wait == wait && !renew && conn->deadline_ms <= deadline_ms) return;
+  if (conn->timeout.wait == wait && !renew &&
+      conn->timeout.deadline_ms <= deadline_ms)
+    return;
   if (wait == DUSK__WAIT_WRITE) conn->progress = taken_bytes(conn);
-  dusk__timeout_set(conn, wait, deadline_ms);
+  set_timeout(conn, wait, deadline_ms);
 }
 
 /* Has just become NEW or IDLE: no request, no buffers. */
 static void wait_for_request(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = &conn->server->config;
-  if (conn->server->drain.phase == DUSK_DRAINING) {
-    dusk__timeout_set(conn, DUSK__WAIT_QUIET, dusk__drain_window_end(conn));
+  const dusk_server_config_t *config = conn->worker->config;
+  if (is_draining(conn)) {
+    set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn));
     return;
   }
-  bool is_new = conn->phase == DUSK__NEW;
-  dusk__timeout_set(
+  bool is_new = phase_of(conn) == DUSK__NEW;
+  set_timeout(
       conn, is_new ? DUSK__WAIT_HEADER : DUSK__WAIT_IDLE,
-      dusk__after_ms(conn->since_ms, is_new ? config->header_timeout_ms
-                                            : config->idle_timeout_ms));
+      dusk__after_ms(conn->member.since_ms, is_new ? config->header_timeout_ms
+                                                   : config->idle_timeout_ms));
 }
 
 static void go_idle(dusk__conn_t *conn) {
@@ -345,9 +367,9 @@ static void go_idle(dusk__conn_t *conn) {
 
 /* What is waited for, now that nothing can go on. */
 static void settle(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = &conn->server->config;
+  const dusk_server_config_t *config = conn->worker->config;
   dusk__exchange_t *ex = conn->ex;
-  if (conn->phase != DUSK__ACTIVE) return;
+  if (phase_of(conn) != DUSK__ACTIVE) return;
   bool in_header = ex->stage == DUSK__STAGE_HEADER;
   if (conn->queued_writes > 0) {
     wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
@@ -359,7 +381,7 @@ static void settle(dusk__conn_t *conn) {
   } else if (dusk__body_wants_bytes(ex)) {
     wait_for(conn, DUSK__WAIT_BODY, config->body_timeout_ms);
   } else {
-    dusk__timeout_clear(conn);
+    dusk__timeout_clear(&conn->timeout);
   }
   /* Read on as long as there is room, also to see the client leave. */
   set_reading(conn, !conn->peer_ended && dusk__ex_make_room(ex));
@@ -368,7 +390,7 @@ static void settle(dusk__conn_t *conn) {
 static void run(dusk__conn_t *conn, bool may_begin) {
   if (conn->running) return; /* the caller up the stack goes on */
   conn->running = true;
-  assert(dusk__server_on_thread(conn->server));
+  assert(dusk__worker_on_thread(conn->worker));
   while (dusk__advance(conn, may_begin))
     ;
   if (!is_over(conn) && dusk__output_flush(conn) == 0) settle(conn);
@@ -405,9 +427,9 @@ void dusk__conn_advance(dusk__conn_t *conn) {
 static void on_end(dusk__conn_t *conn) {
   conn->peer_ended = true;
   set_reading(conn, false);
-  if (conn->phase != DUSK__ACTIVE) {
-    dusk__conn_close(conn, conn->phase == DUSK__NEW ? DUSK__UNUSED
-                                                    : DUSK__UNANSWERED_IDLE);
+  if (phase_of(conn) != DUSK__ACTIVE) {
+    dusk__conn_close(conn, phase_of(conn) == DUSK__NEW ? DUSK__UNUSED
+                                                       : DUSK__ENDED_IDLE);
     return;
   }
   /* As in Go: it is told as gone, and still answered if the handler does. */
@@ -417,10 +439,10 @@ static void on_end(dusk__conn_t *conn) {
 
 static void on_reset(dusk__conn_t *conn) {
   conn->peer_ended = true;
-  if (conn->phase == DUSK__NEW)
+  if (phase_of(conn) == DUSK__NEW)
     dusk__conn_close(conn, DUSK__UNUSED);
-  else if (conn->phase == DUSK__IDLE)
-    dusk__conn_close(conn, DUSK__UNANSWERED_IDLE);
+  else if (phase_of(conn) == DUSK__IDLE)
+    dusk__conn_close(conn, DUSK__ENDED_IDLE);
   else
     dusk__conn_close(conn, DUSK__GONE);
 }
@@ -435,7 +457,7 @@ static void on_read_error(dusk__conn_t *conn, int err) {
 }
 
 static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
-  if (dusk__drain_waits_for(conn)) {
+  if (dusk__census_is_awaited(&conn->member)) {
     linger_on(conn);
     return;
   }
@@ -445,29 +467,28 @@ static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
 
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
   dusk__conn_t *conn = DUSK__OWNER(stream, dusk__conn_t, tcp);
-  dusk_server_t *server = conn->server;
-  dusk__server_note_thread(server);
+  dusk__worker_note_thread(conn->worker);
   if (nread < 0) {
     on_read_error(conn, (int)nread);
     return;
   }
   if (nread == 0) return;
-  if (conn->phase == DUSK__LINGERING) {
+  if (phase_of(conn) == DUSK__LINGERING) {
     on_discard(conn, buf->base, (size_t)nread);
     return;
   }
   if (conn->ex == NULL) {
-    conn->ex = server->next_input;
-    server->next_input = NULL;
+    conn->ex = conn->worker->pool->next;
+    conn->worker->pool->next = NULL;
     conn->ex->conn = conn;
     dusk__parser_start(conn->ex);
   }
   conn->ex->filled += (size_t)nread;
-  conn->received += (uint32_t)nread;
+  conn->batch.received += (uint32_t)nread;
   conn->moved = true;
   dusk__conn_run(conn);
   /* Nothing but empty lines: still no request. */
-  if (conn->ex && !conn->ex->begun && conn->phase != DUSK__ACTIVE &&
+  if (conn->ex && !conn->ex->begun && phase_of(conn) != DUSK__ACTIVE &&
       !is_over(conn)) {
     dusk__ex_give(conn->ex);
     conn->ex = NULL;
@@ -488,29 +509,35 @@ void dusk__conn_flushed(dusk__conn_t *conn, int err) {
  * client that was closed still sends would be answered by a reset before that.
  */
 static void lingered(dusk__conn_t *conn) {
-  bool may_go_on = conn->since_ms + LINGER_MS > dusk__fresh_ms(conn->server);
-  if (may_go_on && dusk__drain_is_unacknowledged(conn))
+  uint64_t last_ms = conn->member.since_ms + LINGER_MS;
+  if (last_ms > dusk__fresh_ms(conn->worker) && is_unacknowledged(conn))
     linger_on(conn);
   else
-    dusk__conn_close(conn, (dusk__ending_t)conn->ending);
+    dusk__conn_close(conn, ending_of(conn));
 }
 
-void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
-  if (conn->phase == DUSK__LINGERING) {
+static void write_timed_out(dusk__conn_t *conn) {
+  conn->moved = taken_bytes(conn) != conn->progress;
+  if (conn->moved) {
+    settle(conn);
+  } else {
+    dusk__ex_timed_out(conn->ex);
+    dusk__conn_close(conn, DUSK__CUT);
+  }
+}
+
+void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
+  dusk__conn_t *conn = DUSK__OWNER(timeout, dusk__conn_t, timeout);
+  dusk__worker_note_thread(conn->worker);
+  if (phase_of(conn) == DUSK__LINGERING) {
     lingered(conn);
-  } else if (conn->phase != DUSK__ACTIVE) {
+  } else if (phase_of(conn) != DUSK__ACTIVE) {
     dusk__conn_retire(conn);
   } else if (wait == DUSK__WAIT_WRITE) {
-    conn->moved = taken_bytes(conn) != conn->progress;
-    if (conn->moved) {
-      settle(conn);
-    } else {
-      dusk__ex_timed_out(conn->ex);
-      dusk__conn_close(conn, DUSK__CUT);
-    }
+    write_timed_out(conn);
   } else if (conn->reading && dusk__conn_unread(conn) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
-    dusk__timeout_set(conn, wait, dusk__now_ms(conn->server) + 1);
+    set_timeout(conn, wait, dusk__now_ms(conn->worker) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {
     dusk__advance_refuse(conn, 408);
     dusk__conn_run(conn);
@@ -520,58 +547,105 @@ void dusk__conn_expired(dusk__conn_t *conn, dusk__wait_t wait) {
   }
 }
 
+/* -- In a stop ------------------------------------------------------------- */
+
+void dusk__conn_know_peer(dusk__conn_t *conn) {
+  dusk__plan_t *plan = conn->worker->policy->plan;
+  uint64_t round_trip_ms = dusk__sys_round_trip_ms(dusk__conn_fd(conn));
+  conn->watched.round_trip_ms =
+      (uint16_t)(round_trip_ms < UINT16_MAX ? round_trip_ms : UINT16_MAX);
+  conn->watched.peer = dusk__peers_of(&plan->peers, &conn->address);
+  /* Answers in a lame duck said close: whose they were isn't known any more. */
+  uint64_t answered_ms = atomic_load(&plan->lame_answered_ms);
+  bool was_answered = conn->requests > (phase_of(conn) == DUSK__ACTIVE);
+  if (was_answered && conn->member.since_ms > answered_ms)
+    answered_ms = conn->member.since_ms;
+  dusk__peer_note_answer(conn->watched.peer, answered_ms);
+}
+
+void dusk__conn_look(dusk__conn_t *conn) {
+  dusk__batch_look(&conn->batch, dusk__conn_unread(conn));
+}
+
 void dusk__conn_hurry(dusk__conn_t *conn) {
   if (conn->running) return; /* it will settle when it has run */
   uint64_t limit = soon(conn, DUSK_OFF);
-  dusk__wait_t wait = (dusk__wait_t)conn->wait;
-  if (conn->phase == DUSK__LINGERING) {
-    if (dusk__drain_waits_for(conn)) linger_on(conn);
+  dusk__wait_t wait = conn->timeout.wait;
+  if (phase_of(conn) == DUSK__LINGERING) {
+    if (dusk__census_is_awaited(&conn->member)) linger_on(conn);
     return;
   }
-  if (conn->phase != DUSK__ACTIVE)
+  if (phase_of(conn) != DUSK__ACTIVE)
     wait_for_request(conn);
   else if (wait == DUSK__WAIT_NOTHING)
     settle(conn); /* a time-out that was off */
-  else if (conn->deadline_ms > limit)
-    dusk__timeout_set(conn, wait, limit);
+  else if (conn->timeout.deadline_ms > limit)
+    set_timeout(conn, wait, limit);
 }
 
-int dusk__conn_prepare(dusk_server_t *server) {
-  if (server->next_conn == NULL)
-    server->next_conn = calloc(1, sizeof(*server->next_conn));
-  return server->next_conn ? 0 : UV_ENOMEM;
+void dusk__conn_cut(dusk__conn_t *conn) {
+  static const dusk__ending_t endings[DUSK__PHASES] = {
+      [DUSK__NEW] = DUSK__UNUSED,
+      [DUSK__ACTIVE] = DUSK__CUT,
+      [DUSK__IDLE] = DUSK__ENDED_IDLE,
+  };
+  bool is_waiting = phase_of(conn) == DUSK__NEW || phase_of(conn) == DUSK__IDLE;
+  if (conn->ex) dusk__ex_tell_cut(conn->ex);
+  if (is_waiting && dusk__conn_pending(conn))
+    dusk__conn_close(conn, DUSK__CUT); /* its request is not even read */
+  else
+    dusk__conn_close(conn, endings[phase_of(conn)]); /* LINGERING has its own */
 }
 
-int dusk__conn_accept(dusk_server_t *server, int fd,
-                      const dusk__address_t *address) {
-  dusk__conn_t *conn = server->next_conn;
-  assert(conn);
-  server->next_conn = NULL;
-  int err = uv_tcp_init(server->loop, &conn->tcp);
-  if (err < 0) {
-    close(fd);
-    free(conn);
-    return err;
+/* What of the input belongs to the request that is being answered. Where a
+ * chunked body ends isn't known: what comes after a last chunk may be a further
+ * request, and is taken for one. */
+static size_t own_bytes(const dusk__exchange_t *ex) {
+  static const char last_chunk[] = "\r\n0\r\n\r\n";
+  const dusk__request_t *req = &ex->req;
+  if (req->complete) return 0;
+  if (req->content_length == DUSK_OFF) return sizeof(last_chunk) - 1;
+  return req->content_length - req->body_received;
+}
+
+bool dusk__conn_is_last(dusk__conn_t *conn) {
+  dusk__stop_t stop = dusk__policy_stop(conn->worker->policy);
+  const dusk__exchange_t *ex = conn->ex;
+  if (stop == DUSK__NO_STOP) return false;
+  /* A lame duck may be taken back: each response looks anew. */
+  if (!conn->batch.is_looked_at || stop == DUSK__LAME_DUCK)
+    dusk__conn_look(conn);
+  if (stop == DUSK__LAME_DUCK) conn->batch.is_looked_at = false;
+  dusk__unparsed_t unparsed = {.bytes = ex->buffer + ex->parsed,
+                               .len = ex->filled - ex->parsed,
+                               .own = own_bytes(ex)};
+  switch (dusk__batch_goes_on(&conn->batch, &unparsed)) {
+  case DUSK__FURTHER:
+    return false;
+  case DUSK__FURTHER_IF_PENDING:
+    return !dusk__conn_pending(conn);
+  default:
+    return true;
   }
-  conn->server = server;
-  conn->address = *address;
-  conn->phase = DUSK__NEW;
-  conn->wait = DUSK__WAIT_NOTHING;
-  conn->since_ms = dusk__now_ms(server);
-  dusk__list_init(&conn->phase_link);
-  dusk__list_init(&conn->wait_link);
-  dusk__server_ref(server);
-  server->conn_count[DUSK__NEW]++;
-  server->drain.conns_accepted++;
-  dusk__list_append(&server->conns[DUSK__NEW], &conn->phase_link);
+}
 
-  err = uv_tcp_open(&conn->tcp, fd);
+/* -- The beginning --------------------------------------------------------- */
+
+int dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker, int fd,
+                     const dusk__address_t *address) {
+  conn->worker = worker;
+  conn->address = *address;
+  dusk__timeout_init(&conn->timeout);
+  dusk__worker_ref(worker);
+  dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
+  uv_tcp_init(worker->loop, &conn->tcp); /* 0: makes no socket yet */
+  int err = uv_tcp_open(&conn->tcp, fd);
   if (err < 0) {
     close(fd);
     dusk__conn_close(conn, DUSK__CUT);
     return err;
   }
-  if (server->drain.phase == DUSK_DRAINING) dusk__drain_knows(conn);
+  if (is_draining(conn)) dusk__conn_know_peer(conn);
   wait_for_request(conn);
   set_reading(conn, true);
   return 0;

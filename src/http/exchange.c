@@ -7,7 +7,6 @@
 #include "exchange.h"
 
 #include "request.h"
-#include "server.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,13 +93,16 @@ static bool make_buffers(dusk__exchange_t *ex) {
   return false;
 }
 
-static dusk__exchange_t *new_exchange(dusk_server_t *server) {
+static void on_turn(dusk__task_t *task);
+
+static dusk__exchange_t *new_exchange(dusk__worker_t *worker) {
   dusk__exchange_t *ex = calloc(1, sizeof(*ex));
   if (ex == NULL) return NULL;
-  ex->server = server;
+  ex->worker = worker;
+  ex->task.run = on_turn;
   ex->handle = (uintptr_t)ex;
   assert((ex->handle & DUSK__GENERATION_BITS) == 0);
-  dusk__list_init(&ex->turn_link);
+  dusk__list_init(&ex->task.link);
   dusk__list_init(&ex->held_link);
   clear(ex);
   return ex;
@@ -109,8 +111,8 @@ static dusk__exchange_t *new_exchange(dusk_server_t *server) {
 /* From one of the pool's lists. */
 static dusk__exchange_t *take_first(dusk__link_t *spares) {
   if (dusk__list_empty(spares)) return NULL;
-  dusk__exchange_t *ex = DUSK__OWNER(spares->next, dusk__exchange_t, turn_link);
-  dusk__list_remove(&ex->turn_link);
+  dusk__exchange_t *ex = DUSK__OWNER(spares->next, dusk__exchange_t, task.link);
+  dusk__list_remove(&ex->task.link);
   return ex;
 }
 
@@ -118,20 +120,21 @@ static dusk__exchange_t *take_first(dusk__link_t *spares) {
  * generations a handle lives longest if the oldest comes first. */
 static void put_back(dusk__link_t *spares, dusk__exchange_t *ex) {
   dusk__link_t *at = DUSK__HIGH_BITS != 0 ? spares : spares->prev;
-  dusk__list_insert_after(at, &ex->turn_link);
+  dusk__list_insert_after(at, &ex->task.link);
 }
 
-dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
-  dusk__exchange_t *ex = take_first(&server->spares);
+dusk__exchange_t *dusk__ex_take(dusk__worker_t *worker) {
+  dusk__pool_t *pool = worker->pool;
+  dusk__exchange_t *ex = take_first(&pool->spares);
   if (ex) {
-    assert(server->spare_count > 0);
-    server->spare_count--;
+    assert(pool->spare_count > 0);
+    pool->spare_count--;
   } else {
-    ex = take_first(&server->bare);
-    if (ex == NULL) ex = new_exchange(server);
+    ex = take_first(&pool->bare);
+    if (ex == NULL) ex = new_exchange(worker);
     if (ex == NULL) return NULL;
     if (!make_buffers(ex)) {
-      put_back(&server->bare, ex);
+      put_back(&pool->bare, ex);
       return NULL;
     }
   }
@@ -142,21 +145,21 @@ dusk__exchange_t *dusk__ex_take(dusk_server_t *server) {
 }
 
 void dusk__ex_give(dusk__exchange_t *ex) {
-  dusk_server_t *server = ex->server;
+  dusk__pool_t *pool = ex->worker->pool;
   assert(ex->callbacks == 0 && !ex->parsing && is_blank(ex));
-  if (dusk__list_linked(&ex->turn_link)) dusk__list_remove(&ex->turn_link);
+  if (dusk__list_linked(&ex->task.link)) dusk__list_remove(&ex->task.link);
   if (!IS_POOLED) {
     free_one(ex);
     return;
   }
   /* One that has grown is cut down: large headers are rare. */
-  if (server->spare_count < SPARE_EXCHANGES &&
+  if (pool->spare_count < SPARE_EXCHANGES &&
       ex->capacity <= DUSK__BUFFER_BYTES) {
-    put_back(&server->spares, ex);
-    server->spare_count++;
+    put_back(&pool->spares, ex);
+    pool->spare_count++;
   } else {
     free_buffers(ex);
-    put_back(&server->bare, ex);
+    put_back(&pool->bare, ex);
   }
 }
 
@@ -166,10 +169,17 @@ static void free_list(dusk__link_t *spares) {
     free_one(ex);
 }
 
-void dusk__ex_free_all(dusk_server_t *server) {
-  if (server->next_input) dusk__ex_give(server->next_input);
-  free_list(&server->spares);
-  free_list(&server->bare);
+void dusk__pool_init(dusk__pool_t *pool) {
+  dusk__list_init(&pool->spares);
+  dusk__list_init(&pool->bare);
+  dusk__list_init(&pool->held);
+}
+
+void dusk__pool_done(dusk__pool_t *pool) {
+  assert(dusk__list_empty(&pool->held));
+  if (pool->next) dusk__ex_give(pool->next);
+  free_list(&pool->spares);
+  free_list(&pool->bare);
 }
 
 void dusk__ex_next_message(dusk__exchange_t *ex) {
@@ -227,7 +237,7 @@ bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity) {
 }
 
 int dusk__ex_header_too_large(const dusk__exchange_t *ex) {
-  uint64_t limit = ex->server->config.max_header_bytes;
+  uint64_t limit = ex->worker->config->max_header_bytes;
   bool is_complete = ex->stage != DUSK__STAGE_HEADER;
   size_t len = (is_complete ? ex->parsed : ex->filled) - ex->start;
   if (len <= limit) return 0;
@@ -245,7 +255,7 @@ void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
   if (!ex->begun) return;
   ex->begun = false;
-  dusk__drain_request_ended(ex->server, ending);
+  dusk__census_request_ended(ex->worker->census, ending);
 }
 
 void dusk__ex_timed_out(dusk__exchange_t *ex) {
@@ -255,14 +265,14 @@ void dusk__ex_timed_out(dusk__exchange_t *ex) {
 /* Once, and also for what was refused before a handler had it. */
 static void tell_end(dusk__exchange_t *ex) {
   const dusk__response_t *res = &ex->res;
-  const dusk_server_config_t *config = &ex->server->config;
+  const dusk_server_config_t *config = ex->worker->config;
   bool was_request = ex->stage == DUSK__STAGE_HANDLING || res->refused;
   if (ex->end_told || !was_request) return;
   ex->end_told = true;
   dusk_request_end_t end = {
       .status = res->header_sent ? res->status : 0,
       .body_bytes = res->framing == DUSK__FRAMED_EMPTY ? 0 : res->body_bytes,
-      .duration_ms = dusk__fresh_ms(ex->server) - ex->req.begun_ms,
+      .duration_ms = dusk__fresh_ms(ex->worker) - ex->req.begun_ms,
       .err = res->err,
       .cause = ex->cause ? ex->cause : &dusk_response_ended,
   };
@@ -276,7 +286,7 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   ex->finished = true; /* what is called below may cut the connection */
   dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
   ex->callbacks++;
-  if (ex->server->config.on_request_end) tell_end(ex);
+  if (ex->worker->config->on_request_end) tell_end(ex);
   ex->callbacks--;
   dusk_context_unref(req->ctx);
   free(req->collected);
@@ -305,10 +315,10 @@ static void tell_gone(dusk__exchange_t *ex) {
 
 /* Its handler has it alone from now on. */
 static void hold(dusk__exchange_t *ex) {
-  dusk__list_append(&ex->server->held, &ex->held_link);
+  dusk__list_append(&ex->worker->pool->held, &ex->held_link);
   /* Not now: one of its callbacks may be on the stack. */
-  dusk__server_defer(ex->server, ex);
-  if (!ex->res.refused || !ex->server->config.on_request_end) return;
+  dusk__ex_defer(ex);
+  if (!ex->res.refused || !ex->worker->config->on_request_end) return;
   dusk__ex_enter(ex);
   tell_end(ex); /* the reply was the server's, and is out */
   dusk__ex_leave(ex);
@@ -324,7 +334,7 @@ void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
   if (res->err == 0 && !whole)
     res->err = ex->cause == &dusk_timed_out ? UV_ETIMEDOUT : err;
   res->cut_err = err;
-  dusk__server_ref(ex->server);
+  dusk__worker_ref(ex->worker);
   dusk__ex_end_contexts(ex, ex->cause);
   if (ex->stage != DUSK__STAGE_HANDLING) res->ended = true;
   if (res->ended)
@@ -336,24 +346,29 @@ void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
 void dusk__ex_release(dusk__exchange_t *ex) {
   assert(ex->conn == NULL && ex->res.ended);
   if (ex->callbacks > 0 || ex->parsing) return; /* again when they return */
-  dusk_server_t *server = ex->server;
+  dusk__worker_t *worker = ex->worker;
   dusk__ex_finish(ex);
   if (dusk__list_linked(&ex->held_link)) dusk__list_remove(&ex->held_link);
   assert(!ex->begun);
   clear(ex);
   dusk__ex_give(ex);
-  dusk__server_release(server);
+  dusk__worker_release(worker);
 }
 
-void dusk__ex_on_turn(dusk__exchange_t *ex) {
+static void on_turn(dusk__task_t *task) {
+  dusk__exchange_t *ex = DUSK__OWNER(task, dusk__exchange_t, task);
   if (ex->conn)
     dusk__conn_run(ex->conn);
   else
     tell_gone(ex);
 }
 
+void dusk__ex_defer(dusk__exchange_t *ex) {
+  dusk__worker_at_turn(ex->worker, &ex->task);
+}
+
 void dusk__ex_tell_cut(dusk__exchange_t *ex) {
-  const dusk_server_config_t *config = &ex->server->config;
+  const dusk_server_config_t *config = ex->worker->config;
   if (config->on_request_cut == NULL || ex->cut_told || ex->res.ended ||
       ex->stage != DUSK__STAGE_HANDLING)
     return;
@@ -363,7 +378,7 @@ void dusk__ex_tell_cut(dusk__exchange_t *ex) {
   if (conn) conn->running = true;
   dusk__ex_enter(ex);
   config->on_request_cut(dusk__ex_request(ex),
-                         dusk__now_ms(ex->server) - ex->req.begun_ms,
+                         dusk__now_ms(ex->worker) - ex->req.begun_ms,
                          config->on_request_cut_arg);
   dusk__ex_leave(ex);
   if (!goes_on) return;
@@ -371,21 +386,21 @@ void dusk__ex_tell_cut(dusk__exchange_t *ex) {
   dusk__conn_advance(conn);
 }
 
-size_t dusk__ex_count_held(const dusk_server_t *server) {
+size_t dusk__ex_count_held(const dusk__worker_t *worker) {
   size_t count = 0;
-  const dusk__link_t *link = server->held.next;
-  for (; link != &server->held; link = link->next)
+  const dusk__link_t *link = worker->pool->held.next;
+  for (; link != &worker->pool->held; link = link->next)
     count++;
   return count;
 }
 
-void dusk__ex_tell_held(dusk_server_t *server) {
+void dusk__ex_tell_held(dusk__worker_t *worker) {
   dusk__link_t held; /* a callback may end any of them */
-  dusk__list_move(&held, &server->held);
+  dusk__list_move(&held, &worker->pool->held);
   while (!dusk__list_empty(&held)) {
     dusk__exchange_t *ex = DUSK__OWNER(held.next, dusk__exchange_t, held_link);
     dusk__list_remove(&ex->held_link);
-    dusk__list_append(&server->held, &ex->held_link);
+    dusk__list_append(&worker->pool->held, &ex->held_link);
     dusk__ex_tell_cut(ex);
   }
 }

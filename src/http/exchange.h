@@ -135,11 +135,11 @@ typedef enum dusk__stage {
 
 struct dusk__exchange {
   uintptr_t handle; /* of the message that it is now */
-  dusk_server_t *server;
+  dusk__worker_t *worker;
   dusk__conn_t *conn;     /* NULL: cut off, held by the handler only */
-  dusk__link_t turn_link; /* in the server's list of what goes on next turn, or
-                           * in its pool */
-  dusk__link_t held_link; /* in the server's list of those that only a handler
+  dusk__task_t task;      /* what goes on next turn; its link is also the pool's
+                           */
+  dusk__link_t held_link; /* in the pool's list of those that only a handler
                            * still holds */
   dusk__stage_t stage;
   int refusal;               /* status to refuse the request with, 0 */
@@ -186,7 +186,7 @@ static inline dusk__exchange_t *dusk__ex_of(const void *handle) {
   if (is_stale) return NULL;
   assert((!ex->res.ended || ex->callbacks > 0 || ex->parsing) &&
          "a request or response was used after its end");
-  assert(dusk__server_on_thread(ex->server) && "not on the loop's thread");
+  assert(dusk__worker_on_thread(ex->worker) && "not on the loop's thread");
   return ex;
 }
 
@@ -212,12 +212,24 @@ static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
   return DUSK__OWNER(req, dusk__exchange_t, req);
 }
 
+/* A worker's exchanges, to be used again. */
+typedef struct dusk__pool {
+  dusk__link_t spares; /* with their buffers */
+  size_t spare_count;
+  dusk__link_t bare;      /* and without */
+  dusk__link_t held;      /* not in it: without a connection, and not ended by
+                           * their handlers */
+  dusk__exchange_t *next; /* what libuv reads into for a connection that has no
+                           * exchange */
+} dusk__pool_t;
+
+void dusk__pool_init(dusk__pool_t *pool);
+void dusk__pool_done(dusk__pool_t *pool);
+
 /* A blank one, from the pool or new; NULL when memory ran out. */
-dusk__exchange_t *dusk__ex_take(dusk_server_t *server);
+dusk__exchange_t *dusk__ex_take(dusk__worker_t *worker);
 /* A blank one, whose request never began, back to the pool. */
 void dusk__ex_give(dusk__exchange_t *ex);
-/* The pool's end, and the server's. */
-void dusk__ex_free_all(dusk_server_t *server);
 
 /* Ready for the next message on the same input. */
 void dusk__ex_next_message(dusk__exchange_t *ex);
@@ -253,8 +265,8 @@ static inline bool dusk__ex_leave(dusk__exchange_t *ex) {
   return false;
 }
 
-/* What was put off to the loop's turn. */
-void dusk__ex_on_turn(dusk__exchange_t *ex);
+/* Goes on in the loop's turn. */
+void dusk__ex_defer(dusk__exchange_t *ex);
 
 /* Its request has ended, in the report's words. */
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);
@@ -274,7 +286,7 @@ void dusk__ex_tell_cut(dusk__exchange_t *ex);
 
 /* Of those that only their handlers still hold: how many, and to on_request_cut
  * which. */
-size_t dusk__ex_count_held(const dusk_server_t *server);
-void dusk__ex_tell_held(dusk_server_t *server);
+size_t dusk__ex_count_held(const dusk__worker_t *worker);
+void dusk__ex_tell_held(dusk__worker_t *worker);
 
 #endif

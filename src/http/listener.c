@@ -1,34 +1,27 @@
-/* A listening socket is our own, under a uv_poll_t, and never given to
- * uv_listen: at EMFILE that one accepts and closes what is queued, and a
- * connection parked in it would die with it. Here running out of descriptors
- * pauses the poll, with back-off, and closes nothing. */
+/* Opens listening sockets, and takes their files away again: TCP, Unix, or
+ * handed over. Who accepts from them is acceptor.c. */
 #include "listener.h"
 
-#include "request.h"
-#include "server.h"
 #include "sys.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <uv.h>
 
 enum {
-  ACCEPTS_A_TURN = 128,
   BACKLOG = 4096,
-  PASSING_ERRORS = 16, /* one after another are none */
-  FIRST_RETRY_MS = 5,  /* doubled up to the last, as in Go */
-  LAST_RETRY_MS = 1000,
   LOCK_PATIENCE_MS = 1000, /* others hold it for microseconds */
 };
 
@@ -42,7 +35,7 @@ static int set_option(int fd, int level, int name, int value) {
 
 /* On the listening socket: Linux hands them on to the accepted ones, so that
  * none is set a connection. The values are Go's. */
-static int set_tcp_options(int fd) {
+int dusk__listener_set_options(int fd) {
   int err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (err == 0) err = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 #ifdef TCP_KEEPIDLE
@@ -51,158 +44,6 @@ static int set_tcp_options(int fd) {
   if (err == 0) err = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 9);
 #endif
   return err;
-}
-
-/* -- Accepting ------------------------------------------------------------- */
-
-static void on_readable(uv_poll_t *handle, int status, int events);
-
-static void start_polling(dusk__listener_t *listener) {
-  if (listener->fd < 0) return;
-  int err = uv_poll_start(&listener->poll, UV_READABLE, on_readable);
-  if (err < 0) listener->err = err; /* told by the caller's next turn */
-  if (err < 0) dusk__server_at_turn(listener->server);
-}
-
-static void on_retry(uv_timer_t *timer) {
-  start_polling(timer->data);
-}
-
-/* An error that is told at first, and then once in the longest delay. */
-static void retry_later(dusk__listener_t *listener, int err) {
-  uint64_t delay = listener->retry_ms ? listener->retry_ms : FIRST_RETRY_MS;
-  bool is_news = listener->retry_ms == 0 || delay == LAST_RETRY_MS;
-  listener->retry_ms = delay * 2 < LAST_RETRY_MS ? delay * 2 : LAST_RETRY_MS;
-  uv_poll_stop(&listener->poll);
-  uv_timer_start(&listener->retry, on_retry, delay, 0);
-  if (is_news)
-    dusk__server_tell_error(listener->server, err,
-                            "connections can't be accepted for now, and wait");
-}
-
-/* Without accept4 the flags are set one by one. */
-static int accept_one(int fd, dusk__address_t *ret_address) {
-  socklen_t len = sizeof(*ret_address);
-  memset(ret_address, 0, sizeof(*ret_address));
-#ifdef SOCK_CLOEXEC
-  return accept4(fd, &ret_address->any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-  int peer = accept(fd, &ret_address->any, &len);
-  if (peer >= 0) {
-    fcntl(peer, F_SETFD, FD_CLOEXEC);
-    fcntl(peer, F_SETFL, O_NONBLOCK);
-  }
-  return peer;
-#endif
-}
-
-/* What accept(2) tells of one connection only: the next one may do. */
-static bool is_passing(int err) {
-  switch (err) {
-  case EINTR:
-  case ECONNABORTED:
-  case ECONNRESET:
-  case ETIMEDOUT:
-  case EPROTO:
-  case EPERM:
-  case ENETDOWN:
-  case ENETUNREACH:
-  case EHOSTDOWN:
-  case EHOSTUNREACH:
-    return true;
-  default:
-    return false;
-  }
-}
-
-/* The socket is not what it was. */
-static bool is_final(int err) {
-  return err == UV_EBADF || err == UV_EINVAL || err == UV_ENOTSOCK ||
-         err == UV_ENOTSUP;
-}
-
-int dusk__listener_accept(dusk__listener_t *listener, size_t limit,
-                          size_t *ret_accepted) {
-  dusk_server_t *server = listener->server;
-  int passing = 0;
-  uv_update_time(server->loop); /* when they come */
-  *ret_accepted = 0;
-  while (*ret_accepted < limit) {
-    if (dusk__conn_prepare(server) < 0) return UV_ENOMEM;
-    dusk__address_t address;
-    int fd = accept_one(listener->fd, &address);
-    if (fd >= 0) {
-      passing = 0;
-      listener->retry_ms = 0;
-      ++*ret_accepted;
-      /* It is served without them, too. */
-      if (listener->queued_before > 0) {
-        listener->queued_before--;
-        set_tcp_options(fd);
-      }
-      /* On failure that one is closed, and the next one may do. */
-      dusk__conn_accept(server, fd, &address);
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      listener->queued_before = 0;
-      return 0;
-    } else if (!is_passing(errno) || ++passing == PASSING_ERRORS) {
-      return uv_translate_sys_error(errno);
-    }
-  }
-  return 0;
-}
-
-bool dusk__listener_is_empty(const dusk__listener_t *listener) {
-  struct pollfd queue = {.fd = listener->fd, .events = POLLIN};
-  int ready = poll(&queue, 1, 0);
-  return ready == 0 || (ready > 0 && !(queue.revents & POLLIN));
-}
-
-static void on_readable(uv_poll_t *handle, int status, int events) {
-  (void)events;
-  dusk__listener_t *listener = handle->data;
-  dusk_server_t *server = listener->server;
-  size_t limit = ACCEPTS_A_TURN;
-  if (server->config.max_connections != DUSK_OFF &&
-      server->drain.phase < DUSK_DRAINING) {
-    if (dusk__server_connections(server) >= server->config.max_connections) {
-      dusk__listeners_pause(server);
-      return;
-    }
-    limit = 1; /* so that the limit is met exactly */
-  }
-  size_t accepted = 0;
-  int err = status;
-  if (err == 0) err = dusk__listener_accept(listener, limit, &accepted);
-  if (err == 0) return;
-  /* The last descriptor may have gone to the last one who waited. */
-  if (accepted > 0 && dusk__listener_is_empty(listener)) return;
-  if (!is_final(err) && status == 0) {
-    retry_later(listener, err);
-  } else if (server->drain.phase == DUSK_DRAINING) {
-    uv_poll_stop(handle); /* the seal ends it */
-  } else {
-    listener->err = err;
-    dusk__listener_close(listener);
-    dusk__server_at_turn(server);
-  }
-}
-
-void dusk__listeners_pause(dusk_server_t *server) {
-  server->paused = true;
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0) uv_poll_stop(&listener->poll);
-  }
-}
-
-void dusk__listeners_resume(dusk_server_t *server) {
-  if (!server->paused) return;
-  server->paused = false;
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next)
-    start_polling(DUSK__OWNER(link, dusk__listener_t, link));
 }
 
 /* -- Opening --------------------------------------------------------------- */
@@ -239,39 +80,13 @@ static int open_tcp_at(const struct addrinfo *info, int *ret_fd) {
   if (info->ai_family == AF_INET6)
     err = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !takes_ipv4(info));
   if (err == 0) err = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (err == 0) err = set_tcp_options(fd);
+  if (err == 0) err = dusk__listener_set_options(fd);
   if (err == 0) err = listen_at(fd, info->ai_addr, info->ai_addrlen);
   if (err < 0)
     close(fd);
   else
     *ret_fd = fd;
   return err;
-}
-
-/* Splits "HOST:PORT", "[V6]:PORT" and ":PORT". */
-static int split(const char *address, char *host, size_t size,
-                 const char **ret_port) {
-  const char *colon = strrchr(address, ':');
-  if (colon == NULL) return UV_EINVAL;
-  const char *from = address;
-  const char *to = colon;
-  if (*from == '[') {
-    from++;
-    if (to == from || *--to != ']') return UV_EINVAL;
-  } else if (memchr(from, ':', (size_t)(to - from))) {
-    return UV_EINVAL;
-  }
-  size_t len = (size_t)(to - from);
-  if (len >= size) return UV_EINVAL;
-  memcpy(host, from, len);
-  host[len] = '\0';
-  const char *port = colon + 1;
-  size_t digits = strspn(port, "0123456789");
-  if (digits == 0 || digits > 5 || port[digits] ||
-      strtoul(port, NULL, 10) > UINT16_MAX)
-    return UV_EINVAL;
-  *ret_port = port;
-  return 0;
 }
 
 static int resolve_error(int code) {
@@ -288,7 +103,7 @@ static int resolve_error(int code) {
 static int open_tcp(dusk__listener_t *listener, const char *address) {
   char host[256];
   const char *port;
-  int err = split(address, host, sizeof(host), &port);
+  int err = dusk__address_split(address, host, sizeof(host), &port);
   if (err < 0) return err;
   bool any = host[0] == '\0';
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -406,7 +221,9 @@ static int take_over(dusk__listener_t *listener, const char *number) {
     return uv_translate_sys_error(errno);
   int family = family_of((int)fd);
   bool is_tcp = family == AF_INET || family == AF_INET6;
-  int err = is_tcp ? set_tcp_options((int)fd) : family < 0 ? family : 0;
+  int err = is_tcp       ? dusk__listener_set_options((int)fd)
+            : family < 0 ? family
+                         : 0;
   if (err < 0) return err;
   listener->fd = (int)fd;
   int queued = is_tcp ? dusk__sys_queued((int)fd) : 0;
@@ -417,6 +234,7 @@ static int take_over(dusk__listener_t *listener, const char *number) {
 }
 
 static int open_socket(dusk__listener_t *listener, const char *address) {
+  listener->fd = -1;
   if (strncmp(address, "unix:", 5) == 0)
     return open_unix(listener, address + 5);
   if (strncmp(address, "fd:", 3) == 0) return take_over(listener, address + 3);
@@ -437,39 +255,9 @@ static void note_address(dusk__listener_t *listener) {
                      sizeof(listener->address));
 }
 
-static int start(dusk__listener_t *listener) {
-  dusk_server_t *server = listener->server;
-  int err = uv_poll_init(server->loop, &listener->poll, listener->fd);
-  if (err < 0) return err;
-  listener->poll.data = listener;
-  listener->retry.data = listener;
-  uv_timer_init(server->loop, &listener->retry); /* always 0 */
-  dusk__list_append(&server->listeners, &listener->link);
-  server->listening++;
-  dusk__server_ref(server);
-  dusk__server_ref(server);
-  start_polling(listener);
-  return 0;
-}
-
-int dusk__listener_open(dusk_server_t *server, const char *address,
-                        dusk_serve_cb cb, void *arg) {
-  dusk__listener_t *listener = calloc(1, sizeof(*listener));
-  if (listener == NULL) return UV_ENOMEM;
-  listener->server = server;
-  listener->cb = cb;
-  listener->arg = arg;
-  listener->fd = -1;
+int dusk__listener_open(dusk__listener_t *listener, const char *address) {
   int err = open_socket(listener, address);
-  if (err == 0) {
-    note_address(listener);
-    err = start(listener);
-    if (err < 0) close(listener->fd);
-  }
-  if (err < 0)
-    free(listener);
-  else
-    dusk__seal_prepare(listener);
+  if (err == 0) note_address(listener);
   return err;
 }
 
@@ -488,33 +276,11 @@ static void remove_file(const dusk__listener_t *listener) {
   close(lock);
 }
 
-static void on_closed(uv_handle_t *handle) {
-  dusk__listener_t *listener = handle->data;
-  dusk__server_release(listener->server); /* frees the listener with it */
-}
-
-void dusk__listener_close(dusk__listener_t *listener) {
-  if (listener->fd < 0) return;
-  uv_close((uv_handle_t *)&listener->poll, on_closed);
-  uv_close((uv_handle_t *)&listener->retry, on_closed);
+int dusk__listener_close(dusk__listener_t *listener) {
+  assert(listener->fd >= 0);
   if (listener->kind == DUSK__UNIX) remove_file(listener);
-  if (close(listener->fd) && errno != EINTR)
-    listener->server->drain.close_err = uv_translate_sys_error(errno);
+  int err =
+      close(listener->fd) && errno != EINTR ? uv_translate_sys_error(errno) : 0;
   listener->fd = -1;
-  listener->server->listening--;
-  dusk__drain_check(listener->server);
-}
-
-void dusk__listener_tell(dusk__listener_t *listener, int err) {
-  dusk_serve_cb cb = listener->cb;
-  listener->cb = NULL;
-  if (cb) cb(listener->server, err, listener->arg);
-}
-
-void dusk__listeners_free(dusk_server_t *server) {
-  while (!dusk__list_empty(&server->listeners)) {
-    dusk__link_t *link = server->listeners.next;
-    dusk__list_remove(link);
-    free(DUSK__OWNER(link, dusk__listener_t, link));
-  }
+  return err;
 }

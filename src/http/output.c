@@ -4,8 +4,6 @@
  * queued in libuv, in order. */
 #include "output.h"
 
-#include "server.h"
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +19,12 @@ typedef struct queued {
   char copy[];
 } queued_t;
 
-int dusk__output_init(dusk__output_t *output) {
+int dusk__output_init(dusk__gather_t *output) {
   output->bytes = malloc(DUSK__OUTPUT_BYTES);
   return output->bytes ? 0 : UV_ENOMEM;
 }
 
-void dusk__output_done(dusk__output_t *output) {
+void dusk__output_done(dusk__gather_t *output) {
   free(output->bytes);
 }
 
@@ -97,7 +95,7 @@ static int failed(dusk__conn_t *conn, int err) {
 }
 
 int dusk__output_flush(dusk__conn_t *conn) {
-  dusk__output_t *output = &conn->server->output;
+  dusk__gather_t *output = conn->worker->gather;
   if (output->conn != conn || output->len == 0) return 0;
   uv_buf_t buf = {.base = output->bytes, .len = output->len};
   output->len = 0;
@@ -109,12 +107,12 @@ int dusk__output_flush(dusk__conn_t *conn) {
 }
 
 char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
-  dusk__output_t *output = &conn->server->output;
+  dusk__gather_t *output = conn->worker->gather;
   assert(len <= DUSK__OUTPUT_BYTES && (output->conn || output->len == 0));
   /* A flush that fails may call user code, which may gather for another one. */
   while (output->conn != conn && output->len > 0)
     dusk__output_flush(output->conn);
-  if (conn->phase == DUSK__CLOSED) return NULL;
+  if (conn->member.phase == DUSK__CLOSED) return NULL;
   output->conn = conn;
   if (DUSK__OUTPUT_BYTES - output->len < len && dusk__output_flush(conn) < 0)
     return NULL;
@@ -122,9 +120,9 @@ char *dusk__output_reserve(dusk__conn_t *conn, size_t len) {
 }
 
 void dusk__output_commit(dusk__conn_t *conn, size_t len) {
-  assert(conn->server->output.conn == conn);
-  assert(len <= DUSK__OUTPUT_BYTES - conn->server->output.len);
-  conn->server->output.len += len;
+  assert(conn->worker->gather->conn == conn);
+  assert(len <= DUSK__OUTPUT_BYTES - conn->worker->gather->len);
+  conn->worker->gather->len += len;
 }
 
 int dusk__output_bytes(dusk__conn_t *conn, const void *data, size_t len) {
@@ -141,7 +139,7 @@ int dusk__output_bytes(dusk__conn_t *conn, const void *data, size_t len) {
 /* What was gathered and `data`, with one write. */
 static int write_both(dusk__conn_t *conn, const char *data, size_t len,
                       dusk_release_cb *release, void *arg) {
-  dusk__output_t *output = &conn->server->output;
+  dusk__gather_t *output = conn->worker->gather;
   uv_buf_t bufs[2] = {{.base = output->bytes, .len = output->len},
                       piece(data, len)};
   output->len = 0;
@@ -173,7 +171,7 @@ int dusk__output_ref(dusk__conn_t *conn, const void *data, size_t len,
 }
 
 void dusk__output_drop(dusk__conn_t *conn) {
-  dusk__output_t *output = &conn->server->output;
+  dusk__gather_t *output = conn->worker->gather;
   if (output->conn != conn) return;
   output->conn = NULL;
   output->len = 0;

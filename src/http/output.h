@@ -7,15 +7,15 @@
 
 enum { DUSK__OUTPUT_BYTES = 65536 };
 
-/* One buffer a server: only one connection gathers at a time. */
-typedef struct dusk__output {
+/* One buffer a worker: only one connection gathers at a time. */
+typedef struct dusk__gather {
   char *bytes;
   size_t len;
   dusk__conn_t *conn; /* whose bytes they are */
-} dusk__output_t;
+} dusk__gather_t;
 
-int dusk__output_init(dusk__output_t *output);
-void dusk__output_done(dusk__output_t *output);
+int dusk__output_init(dusk__gather_t *gather);
+void dusk__output_done(dusk__gather_t *gather);
 
 /* Room for at most DUSK__OUTPUT_BYTES contiguous bytes of this connection, to
  * be followed by dusk__output_commit. NULL when the connection failed on the

@@ -4,7 +4,6 @@
  * that get body bytes. */
 #include "parser.h"
 
-#include "server.h"
 #include "strict.h"
 
 #include <assert.h>
@@ -68,7 +67,7 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t len) {
       return 0;
     }
   }
-  if (req->field_count >= ex->server->config.max_header_count)
+  if (req->field_count >= ex->worker->config->max_header_count)
     return fail(ex, 431, DUSK_EBADBODY);
   if (req->field_count == req->field_capacity && !grow_fields(req))
     return fail(ex, 503, UV_ENOMEM);
@@ -97,7 +96,7 @@ static int on_headers_complete(llhttp_t *parser) {
   req->content_length = chunked ? DUSK_OFF : parser->content_length;
   if (!chunked && req->content_length > INT64_MAX) /* DUSK_OFF is one */
     return fail(ex, 400, 0);
-  if (!chunked && req->content_length > ex->server->config.max_body_bytes)
+  if (!chunked && req->content_length > ex->worker->config->max_body_bytes)
     return fail(ex, 413, 0);
   ex->stage = DUSK__STAGE_READY;
   if (req->content_length == 0) return 0; /* complete at once */
@@ -150,7 +149,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
   dusk__request_t *req = &ex->req;
   req->body_received += len;
   consume(ex, at + len);
-  if (req->body_received > ex->server->config.max_body_bytes)
+  if (req->body_received > ex->worker->config->max_body_bytes)
     return fail(ex, 0, DUSK_EBODYTOOLARGE);
   if (req->body == DUSK__BODY_FLOWING || req->body == DUSK__BODY_PAUSED) {
     req->body_cb(dusk__ex_request(ex), (ssize_t)len, at, req->body_arg);

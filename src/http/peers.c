@@ -6,19 +6,18 @@
  * peers share an entry, and get longer windows than they need. */
 #include "peers.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum { MIN_BUCKETS = 16, MAX_BUCKETS = 65536 };
 
-void dusk__peers_init(dusk__peers_t *peers, size_t count) {
+void dusk__peers_init(dusk__peers_t *peers, size_t count, uv_mutex_t *lock) {
   size_t buckets = MIN_BUCKETS;
   while (buckets < count && buckets < MAX_BUCKETS)
     buckets *= 2;
   memset(peers, 0, sizeof(*peers));
   peers->mask = buckets - 1;
+  peers->lock = lock;
   peers->buckets = calloc(buckets, sizeof(*peers->buckets));
 }
 
@@ -34,22 +33,6 @@ void dusk__peers_done(dusk__peers_t *peers) {
   peers->buckets = NULL;
 }
 
-/* All 0 for a Unix socket's clients, which are one peer, and for who has gone
- * already. */
-static void read_addr(int fd, uint8_t addr[16]) {
-  static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-  struct sockaddr_storage peer;
-  socklen_t len = sizeof(peer);
-  memset(addr, 0, 16);
-  if (getpeername(fd, (struct sockaddr *)&peer, &len)) return;
-  if (peer.ss_family == AF_INET6) {
-    memcpy(addr, &((struct sockaddr_in6 *)&peer)->sin6_addr, 16);
-  } else if (peer.ss_family == AF_INET) {
-    memcpy(addr, mapped, 12);
-    memcpy(addr + 12, &((struct sockaddr_in *)&peer)->sin_addr, 4);
-  }
-}
-
 bool dusk__peer_is_local(const dusk__peer_t *peer) {
   static const uint8_t none[16];
   return memcmp(peer->addr, none, sizeof(none)) == 0;
@@ -63,17 +46,32 @@ static size_t hash(const uint8_t addr[16]) {
   return sum ^ sum >> 16;
 }
 
-dusk__peer_t *dusk__peers_of(dusk__peers_t *peers, int fd) {
-  uint8_t addr[16];
-  if (peers->buckets == NULL) return &peers->others;
-  read_addr(fd, addr);
+static dusk__peer_t *find_or_add(dusk__peers_t *peers, const uint8_t addr[16]) {
   dusk__peer_t **bucket = &peers->buckets[hash(addr) & peers->mask];
   for (dusk__peer_t *peer = *bucket; peer; peer = peer->next)
-    if (memcmp(peer->addr, addr, sizeof(addr)) == 0) return peer;
+    if (memcmp(peer->addr, addr, 16) == 0) return peer;
   dusk__peer_t *peer = calloc(1, sizeof(*peer));
   if (peer == NULL) return &peers->others;
-  memcpy(peer->addr, addr, sizeof(addr));
+  memcpy(peer->addr, addr, 16);
   peer->next = *bucket;
   *bucket = peer;
   return peer;
+}
+
+dusk__peer_t *dusk__peers_of(dusk__peers_t *peers,
+                             const dusk__address_t *address) {
+  uint8_t addr[16];
+  if (peers->buckets == NULL) return &peers->others;
+  dusk__address_host(address, addr);
+  if (peers->lock) uv_mutex_lock(peers->lock);
+  dusk__peer_t *peer = find_or_add(peers, addr);
+  if (peers->lock) uv_mutex_unlock(peers->lock);
+  return peer;
+}
+
+void dusk__peer_note_answer(dusk__peer_t *peer, uint64_t now_ms) {
+  uint64_t was_ms = dusk__peer_answered_ms(peer);
+  while (was_ms < now_ms &&
+         !atomic_compare_exchange_weak(&peer->answered_ms, &was_ms, now_ms))
+    ;
 }

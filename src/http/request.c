@@ -4,16 +4,12 @@
 #include "request.h"
 
 #include "chars.h"
-#include "server.h"
 
 #include <assert.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum { ADDRESS_TEXT_BYTES = 80 };
 
 static const char *at(const dusk__request_t *req, uint32_t offset) {
   const dusk__exchange_t *ex = dusk__ex_owning(req);
@@ -210,52 +206,18 @@ int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
   return UV_ENOENT;
 }
 
-/* A link-local address means nothing without its zone. */
-static void zone_text(unsigned index, char *buf, size_t size) {
-  char name[UV_IF_NAMESIZE];
-  size_t len = sizeof(name);
-  if (index == 0)
-    buf[0] = '\0';
-  else if (uv_if_indextoname(index, name, &len) == 0)
-    snprintf(buf, size, "%%%s", name);
-  else /* it has gone */
-    snprintf(buf, size, "%%%u", index);
-}
-
-void dusk__address_text(const struct sockaddr *addr, char *buf, size_t size) {
-  char host[INET6_ADDRSTRLEN];
-  char zone[UV_IF_NAMESIZE + 1];
-  if (addr->sa_family == AF_INET) {
-    const struct sockaddr_in *in = (const void *)addr;
-    uv_ip4_name(in, host, sizeof(host));
-    snprintf(buf, size, "%s:%d", host, ntohs(in->sin_port));
-  } else if (addr->sa_family == AF_INET6) {
-    const struct sockaddr_in6 *in6 = (const void *)addr;
-    int port = ntohs(in6->sin6_port);
-    uv_ip6_name(in6, host, sizeof(host));
-    zone_text(in6->sin6_scope_id, zone, sizeof(zone));
-    /* An IPv4 client of a dual-stack socket is told as what it is. */
-    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-      snprintf(buf, size, "%s:%d", host + strlen("::ffff:"), port);
-    else
-      snprintf(buf, size, "[%s%s]:%d", host, zone, port);
-  } else {
-    snprintf(buf, size, "unix");
-  }
-}
-
 static const char *peer_of(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   if (req->peer) return req->peer;
   if (ex->conn == NULL) return "";
-  char text[ADDRESS_TEXT_BYTES];
+  char text[DUSK__ADDRESS_TEXT_BYTES];
   dusk__address_text(&ex->conn->address.any, text, sizeof(text));
   req->peer = strdup(text);
   return req->peer ? req->peer : "";
 }
 
 void dusk__request_note_peer(dusk__exchange_t *ex) {
-  if (ex->server->config.on_request_end && ex->begun) peer_of(ex);
+  if (ex->worker->config->on_request_end && ex->begun) peer_of(ex);
 }
 
 const char *dusk_request_peer(dusk_request_t *handle) {
@@ -266,9 +228,9 @@ const char *dusk_request_peer(dusk_request_t *handle) {
 dusk_context_t *dusk__request_context(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   if (req->ctx) return req->ctx;
-  if (ex->conn == NULL) return ex->server->gone;
+  if (ex->conn == NULL) return ex->worker->gone;
   dusk_context_t *parent = dusk__conn_context(ex->conn);
-  uint64_t timeout_ms = ex->server->config.request_timeout_ms;
+  uint64_t timeout_ms = ex->worker->config->request_timeout_ms;
   int err = UV_ENOMEM;
   if (parent && timeout_ms != DUSK_OFF)
     err = dusk_context_with_timeout(parent, timeout_ms, &dusk_timed_out,
@@ -288,7 +250,7 @@ dusk_context_t *dusk_request_context(dusk_request_t *handle) {
 
 dusk_context_t *dusk_request_draining(dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ex->server->draining : NULL;
+  return ex ? ex->worker->draining : NULL;
 }
 
 void dusk_request_set_data(dusk_request_t *handle, void *data) {

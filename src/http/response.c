@@ -6,7 +6,6 @@
 #include "body.h"
 #include "chars.h"
 #include "output.h"
-#include "server.h"
 #include "status.h"
 
 #include <assert.h>
@@ -248,9 +247,9 @@ static char *put_framing(char *to, const dusk__exchange_t *ex,
 /* Whether the connection ends with this response. */
 static bool is_last(dusk__exchange_t *ex) {
   return !ex->req.keep_alive || dusk__body_leaves_too_much(ex) ||
-         ex->conn->requests >= ex->server->config.max_requests ||
+         ex->conn->requests >= ex->worker->config->max_requests ||
          (ex->res.has_connection && handler_says(&ex->res, note_close)) ||
-         dusk__drain_is_last(ex->conn);
+         dusk__conn_is_last(ex->conn);
 }
 
 /* Composes the header; `length` is the body's, DUSK_OFF if not known. */
@@ -271,7 +270,7 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
   char *to = put_status_line(begin, ex, res->status);
   if (!res->has_date) {
     size_t date_len;
-    const char *date = dusk__server_date(ex->server, &date_len);
+    const char *date = dusk__worker_date(ex->worker, &date_len);
     to = put(to, date, date_len);
   }
   if (res->has_connection || res->terminated)
@@ -616,7 +615,7 @@ int dusk_response_on_drained(dusk_response_t *handle, dusk_drained_cb cb,
   if (ex->res.drained_cb) return UV_EBUSY;
   ex->res.drained_cb = cb;
   ex->res.drained_arg = arg;
-  dusk__server_defer(ex->server, ex);
+  dusk__ex_defer(ex);
   return 0;
 }
 

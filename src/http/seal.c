@@ -14,7 +14,6 @@
  * sealing was asked for. */
 #include "seal.h"
 
-#include "server.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -34,10 +33,11 @@ enum {
 
 static void on_timer(uv_timer_t *timer);
 
-void dusk__seal_init(dusk_server_t *server) {
-  server->seal.diag = server->seal.reserve = -1;
-  uv_timer_init(server->loop, &server->seal.timer); /* always 0 */
-  server->seal.timer.data = server;
+void dusk__seal_init(dusk__seal_t *seal, dusk__acceptor_t *acceptor) {
+  seal->acceptor = acceptor;
+  seal->diag = seal->reserve = -1;
+  uv_timer_init(acceptor->worker->loop, &seal->timer); /* always 0 */
+  seal->timer.data = seal;
 }
 
 /* False when there was none. */
@@ -48,9 +48,16 @@ static bool give_back(int *fd) {
   return true;
 }
 
-void dusk__seal_done(dusk_server_t *server) {
-  give_back(&server->seal.diag);
-  give_back(&server->seal.reserve);
+static void on_closed(uv_handle_t *handle) {
+  dusk__seal_t *seal = handle->data;
+  dusk__worker_release(seal->acceptor->worker);
+}
+
+void dusk__seal_close(dusk__seal_t *seal) {
+  give_back(&seal->diag);
+  give_back(&seal->reserve);
+  dusk__worker_ref(seal->acceptor->worker);
+  uv_close((uv_handle_t *)&seal->timer, on_closed);
 }
 
 static int open_diag(dusk__seal_t *seal) {
@@ -61,15 +68,13 @@ static int open_diag(dusk__seal_t *seal) {
   return 0;
 }
 
-void dusk__seal_prepare(dusk__listener_t *listener) {
-  dusk_server_t *server = listener->server;
-  dusk__seal_t *seal = &server->seal;
+void dusk__seal_prepare(dusk__seal_t *seal, const dusk__source_t *source) {
   if (seal->reserve < 0)
     seal->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (listener->kind != DUSK__TCP) return;
+  if (source->listener.kind != DUSK__TCP) return;
   int err = open_diag(seal);
   if (err < 0 && err != UV_ENOTSUP) /* another kernel: the header says so */
-    dusk__server_tell_error(server, err,
+    dusk__worker_tell_error(seal->acceptor->worker, err,
                             "sock_diag (AF_NETLINK) can't be asked: a stop may "
                             "wait longer for handshakes that are half-way");
 }
@@ -80,38 +85,39 @@ static uint64_t age_ms(const dusk__seal_t *seal) {
   return (uv_hrtime() - seal->begun_ns) / DUSK__NS_PER_MS;
 }
 
-static void change_means(dusk__listener_t *listener, dusk_seal_t means) {
-  dusk__seal_t *seal = &listener->server->seal;
-  listener->means = means;
+static void change_means(dusk__seal_t *seal, dusk__source_t *source,
+                         dusk_seal_t means) {
+  source->means = means;
   if (means > seal->means) seal->means = means;
 }
 
 /* Their number by the best means that the kernel grants, or an error when there
  * is none. */
-static int count_handshakes(dusk__listener_t *listener) {
-  dusk__seal_t *seal = &listener->server->seal;
-  if (listener->means == DUSK_SEAL_EXACT) {
+static int count_handshakes(dusk__seal_t *seal, dusk__source_t *source) {
+  if (source->means == DUSK_SEAL_EXACT) {
     int count = open_diag(seal);
-    if (count == 0) count = dusk__sys_half_open(seal->diag, listener->fd);
+    if (count == 0)
+      count = dusk__sys_half_open(seal->diag, source->listener.fd);
     if (count >= 0) return count;
     give_back(&seal->diag);
-    change_means(listener, DUSK_SEAL_SLOW);
+    change_means(seal, source, DUSK_SEAL_SLOW);
   }
-  if (listener->means == DUSK_SEAL_SLOW) {
-    int count = dusk__sys_half_open_slowly(listener->fd);
+  if (source->means == DUSK_SEAL_SLOW) {
+    int count = dusk__sys_half_open_slowly(source->listener.fd);
     if (count >= 0) return count;
-    change_means(listener, DUSK_SEAL_HELD);
+    change_means(seal, source, DUSK_SEAL_HELD);
   }
   return UV_ENOTSUP;
 }
 
 /* *ret_left: those that are given up. */
-static bool handshakes_pending(dusk__listener_t *listener, uint64_t *ret_left) {
-  uint64_t age = age_ms(&listener->server->seal);
-  if (listener->kind != DUSK__TCP) return false;
-  if (listener->means == DUSK_SEAL_BLIND) return age < BLIND_MS;
+static bool handshakes_pending(dusk__seal_t *seal, dusk__source_t *source,
+                               uint64_t *ret_left) {
+  uint64_t age = age_ms(seal);
+  if (source->listener.kind != DUSK__TCP) return false;
+  if (source->means == DUSK_SEAL_BLIND) return age < BLIND_MS;
   if (age < SETTLE_MS) return true;
-  int count = count_handshakes(listener);
+  int count = count_handshakes(seal, source);
   if (age < HANDSHAKE_MS) return count != 0; /* also when it isn't known */
   if (count > 0) *ret_left = (uint64_t)count;
   return false;
@@ -120,53 +126,51 @@ static bool handshakes_pending(dusk__listener_t *listener, uint64_t *ret_left) {
 /* -- The queue ------------------------------------------------------------- */
 
 /* What is in the queue now, as far as the kernel tells. */
-static uint64_t queued(const dusk__listener_t *listener) {
-  int count = dusk__sys_queued(listener->fd);
+static uint64_t queued(const dusk__source_t *source) {
+  int count = dusk__sys_queued(source->listener.fd);
   return count > 0 ? (uint64_t)count : 0;
 }
 
-static void leave(dusk__listener_t *listener) {
-  listener->server->seal.left += queued(listener);
-  dusk__listener_close(listener);
+static void leave(dusk__seal_t *seal, dusk__source_t *source) {
+  seal->left += queued(source);
+  dusk__source_close(source);
 }
 
 /* Nothing can be accepted: no descriptors, or an error each time. Whatever is
  * open may end and give its descriptor back; if nothing is, there is only the
  * one in reserve, and then nothing will change. */
-static void get_unstuck(dusk__listener_t *listener, int err) {
-  dusk_server_t *server = listener->server;
-  dusk__seal_t *seal = &server->seal;
-  if (dusk__listener_is_empty(listener)) {
-    dusk__listener_close(listener);
+static void get_unstuck(dusk__seal_t *seal, dusk__source_t *source, int err) {
+  dusk__acceptor_t *acceptor = seal->acceptor;
+  if (dusk__source_is_empty(source)) {
+    dusk__source_close(source);
     return;
   }
   uint64_t now = uv_hrtime();
-  if (give_back(&seal->reserve) || dusk__server_connections(server) > 0 ||
+  if (give_back(&seal->reserve) || acceptor->above->open(acceptor) > 0 ||
       seal->stuck_ns == 0) {
     seal->stuck_ns = now;
   } else if (now - seal->stuck_ns > STUCK_MS * DUSK__NS_PER_MS) {
-    dusk__server_tell_error(server, err,
+    dusk__worker_tell_error(acceptor->worker, err,
                             "connections can't be accepted, and "
                             "are reset with their listener");
-    server->drain.status = err;
-    leave(listener);
+    seal->err = err;
+    leave(seal, source);
   }
 }
 
 /* Accepts until there is nothing more, and closes. */
-static void close_when_empty(dusk__listener_t *listener) {
-  dusk__seal_t *seal = &listener->server->seal;
+static void close_when_empty(dusk__seal_t *seal, dusk__source_t *source) {
   size_t accepted;
-  int err = dusk__listener_accept(listener, ACCEPTS_A_LOOK, &accepted);
-  if (listener->kind == DUSK__UNIX) seal->sealed += accepted;
+  int err = dusk__source_accept(source, ACCEPTS_A_LOOK, &accepted);
+  if (source->listener.kind == DUSK__UNIX) seal->sealed += accepted;
   if (accepted > 0) seal->stuck_ns = 0;
   if (accepted == ACCEPTS_A_LOOK) return; /* and more: next time */
   /* Kernels differ in what an empty one tells that was shut down. */
-  if (listener->kind == DUSK__UNIX && err == UV_EINVAL) err = 0;
+  if (source->listener.kind == DUSK__UNIX && err == UV_EINVAL) err = 0;
   if (err == 0)
-    dusk__listener_close(listener);
+    dusk__source_close(source);
   else
-    get_unstuck(listener, err);
+    get_unstuck(seal, source, err);
 }
 
 /* -- Step by step ---------------------------------------------------------- */
@@ -176,63 +180,65 @@ static uint64_t pause_ms(const dusk__seal_t *seal) {
   return seal->means == DUSK_SEAL_SLOW ? SLOW_LOOK_MS : LOOK_MS;
 }
 
-static void look(dusk_server_t *server) {
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
+static void look_again_in(dusk__seal_t *seal, uint64_t delay_ms) {
+  if (seal->acceptor->listening > 0)
+    uv_timer_start(&seal->timer, on_timer, delay_ms, 0);
+}
+
+static void look(dusk__seal_t *seal) {
+  dusk__source_t *source = NULL;
+  while ((source = dusk__acceptor_next(seal->acceptor, source)) != NULL) {
     uint64_t left = 0;
-    if (listener->fd < 0 || handshakes_pending(listener, &left)) continue;
-    close_when_empty(listener);
-    if (listener->fd < 0) server->seal.handshakes += left;
+    if (!dusk__source_is_open(source) ||
+        handshakes_pending(seal, source, &left))
+      continue;
+    close_when_empty(seal, source);
+    if (!dusk__source_is_open(source)) seal->handshakes += left;
   }
-  if (server->listening > 0)
-    uv_timer_start(&server->seal.timer, on_timer, pause_ms(&server->seal), 0);
+  look_again_in(seal, pause_ms(seal));
 }
 
 static void on_timer(uv_timer_t *timer) {
   look(timer->data);
 }
 
-static void begin(dusk__listener_t *listener) {
-  dusk__seal_t *seal = &listener->server->seal;
-  switch (listener->kind) {
+static void begin(dusk__seal_t *seal, dusk__source_t *source) {
+  switch (source->listener.kind) {
   case DUSK__HANDED_OVER:
-    leave(listener);
+    leave(seal, source);
     break;
   case DUSK__UNIX:
-    shutdown(listener->fd, SHUT_RD); /* connecting is refused from now on */
-    close_when_empty(listener);
+    shutdown(source->listener.fd, SHUT_RD); /* connecting is refused now */
+    close_when_empty(seal, source);
     break;
   case DUSK__TCP:
-    seal->sealed += queued(listener);
-    if (dusk__sys_refuse_handshakes(listener->fd) < 0)
-      change_means(listener, DUSK_SEAL_BLIND);
+    seal->sealed += queued(source);
+    if (dusk__sys_refuse_handshakes(source->listener.fd) < 0)
+      change_means(seal, source, DUSK_SEAL_BLIND);
     break;
   }
 }
 
-void dusk__seal_begin(dusk_server_t *server) {
-  server->seal.begun_ns = uv_hrtime();
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd >= 0) begin(listener);
-  }
-  if (server->listening > 0)
-    uv_timer_start(&server->seal.timer, on_timer, SETTLE_MS, 0);
+void dusk__seal_begin(dusk__seal_t *seal) {
+  seal->begun_ns = uv_hrtime();
+  seal->acceptor->is_sealing = true;
+  dusk__acceptor_resume(seal->acceptor); /* sealing knows no max_connections */
+  dusk__source_t *source = NULL;
+  while ((source = dusk__acceptor_next(seal->acceptor, source)) != NULL)
+    if (dusk__source_is_open(source)) begin(seal, source);
+  look_again_in(seal, SETTLE_MS);
 }
 
-void dusk__seal_cut(dusk_server_t *server) {
-  dusk__seal_t *seal = &server->seal;
-  for (dusk__link_t *link = server->listeners.next; link != &server->listeners;
-       link = link->next) {
-    dusk__listener_t *listener = DUSK__OWNER(link, dusk__listener_t, link);
-    if (listener->fd < 0) continue;
+void dusk__seal_cut(dusk__seal_t *seal) {
+  dusk__source_t *source = NULL;
+  uv_timer_stop(&seal->timer);
+  while ((source = dusk__acceptor_next(seal->acceptor, source)) != NULL) {
+    if (!dusk__source_is_open(source)) continue;
     /* Only by the quick means: who cuts does so now. */
-    bool asks = listener->kind == DUSK__TCP &&
-                listener->means == DUSK_SEAL_EXACT && seal->diag >= 0;
-    int count = asks ? dusk__sys_half_open(seal->diag, listener->fd) : 0;
+    bool asks = source->listener.kind == DUSK__TCP &&
+                source->means == DUSK_SEAL_EXACT && seal->diag >= 0;
+    int count = asks ? dusk__sys_half_open(seal->diag, source->listener.fd) : 0;
     if (count > 0) seal->handshakes += (uint64_t)count;
-    leave(listener);
+    leave(seal, source);
   }
 }

@@ -1,13 +1,10 @@
 /* The server as its owner sees it: made, configured, asked, released. What it
- * does lies elsewhere: listener.c, connection.c, drain.c. */
+ * does lies elsewhere: in the storeys below. */
 #include "server.h"
 
-#include <assert.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 const dusk_cause_t dusk_drain_cancelled = {UV_ECANCELED,
                                            "the server's drain is ending"};
@@ -27,93 +24,6 @@ const char *dusk_llhttp_version(void) {
   return DUSK_LLHTTP_VERSION;
 }
 
-/* -- Threads --------------------------------------------------------------- */
-
-/* Who ran the loop may have left it to another thread once all is over. */
-bool dusk__server_on_thread(const dusk_server_t *server) {
-  uv_thread_t self = uv_thread_self();
-  return server->drain.phase == DUSK_CLOSED ||
-         uv_thread_equal(&self, &server->thread);
-}
-
-/* -- The loop's turn ------------------------------------------------------- */
-
-#ifndef NDEBUG
-static void on_prepare(uv_prepare_t *prepare) {
-  dusk__server_note_thread(prepare->data);
-}
-#endif
-
-static void on_no_block(uv_idle_t *idle) {
-  (void)idle;
-}
-
-static void on_turn(uv_check_t *check) {
-  dusk_server_t *server = DUSK__OWNER(check, dusk_server_t, turn);
-  dusk__server_note_thread(server);
-  uv_check_stop(&server->turn);
-  uv_idle_stop(&server->no_block);
-  dusk__server_ref(server); /* a callback may give the last one back */
-  dusk__link_t now;
-  dusk__list_move(&now, &server->turn_exchanges);
-  while (!dusk__list_empty(&now)) {
-    dusk__exchange_t *ex = DUSK__OWNER(now.next, dusk__exchange_t, turn_link);
-    dusk__list_remove(&ex->turn_link);
-    dusk__ex_on_turn(ex);
-  }
-  dusk__drain_on_turn(server);
-  dusk__server_release(server);
-}
-
-void dusk__server_at_turn(dusk_server_t *server) {
-  if (server->handles_closing) return;
-  /* Neither fails on an open handle with a callback. */
-  uv_check_start(&server->turn, on_turn);
-  uv_idle_start(&server->no_block, on_no_block);
-}
-
-void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex) {
-  if (dusk__list_linked(&ex->turn_link)) dusk__list_remove(&ex->turn_link);
-  dusk__list_append(&server->turn_exchanges, &ex->turn_link);
-  dusk__server_at_turn(server);
-}
-
-size_t dusk__server_connections(const dusk_server_t *server) {
-  size_t count = 0;
-  for (int phase = 0; phase < DUSK__HIJACKED; phase++)
-    count += server->conn_count[phase];
-  return count;
-}
-
-void dusk__server_tell_error(dusk_server_t *server, int err, const char *text) {
-  if (server->config.on_error)
-    server->config.on_error(server, err, text, server->config.on_error_arg);
-}
-
-/* -- Date ------------------------------------------------------------------ */
-
-const char *dusk__server_date(dusk_server_t *server, size_t *ret_len) {
-  uint64_t now_ms = dusk__now_ms(server);
-  if (now_ms >= server->date_until_ms) {
-    struct timespec now;
-    struct tm utc;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    /* strftime would ask the locale: RFC 9110, 5.6.7 */
-    int len = snprintf(server->date, sizeof(server->date),
-                       "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                       days + 3 * utc.tm_wday, utc.tm_mday,
-                       months + 3 * utc.tm_mon, (utc.tm_year + 1900) % 10000,
-                       utc.tm_hour, utc.tm_min, utc.tm_sec);
-    server->date_len = (size_t)len;
-    server->date_until_ms = now_ms + 1000 - (uint64_t)(now.tv_nsec / 1000000);
-  }
-  *ret_len = server->date_len;
-  return server->date;
-}
-
 /* -- Memory ---------------------------------------------------------------- */
 
 void dusk__server_free_hooks(dusk__link_t *hooks) {
@@ -124,57 +34,104 @@ void dusk__server_free_hooks(dusk__link_t *hooks) {
   }
 }
 
-static void free_server(dusk_server_t *server) {
-  dusk__server_free_hooks(&server->hooks);
-  dusk__listeners_free(server);
-  dusk__drain_done(server);
-  dusk__seal_done(server);
-  free(server->next_conn);
-  assert(dusk__list_empty(&server->held));
-  assert(dusk__list_empty(&server->turn_exchanges));
-  dusk__ex_free_all(server);
-  dusk__output_done(&server->output);
-  dusk_context_unref(server->ctx);
-  dusk_context_unref(server->draining);
-  dusk_context_unref(server->gone);
-  dusk_context_unref(server->config.base);
-  dusk_context_unref(server->root);
-  free(server);
-}
-
-void dusk__server_ref(dusk_server_t *server) {
-  server->refs++;
+static void free_worker(dusk__worker_t *worker) {
+  dusk__pool_done(worker->pool);
+  dusk__output_done(worker->gather);
+  dusk_context_unref(worker->ctx);
+  dusk_context_unref(worker->draining);
+  dusk_context_unref(worker->gone);
+  dusk_context_unref(worker->root);
 }
 
 void dusk__server_release(dusk_server_t *server) {
   assert(server->refs > 0);
-  if (--server->refs == 0) free_server(server);
+  if (--server->refs > 0) return;
+  dusk__server_free_hooks(&server->hooks);
+  dusk__server_free_hooks(&server->due_hooks);
+  dusk__acceptor_done(&server->acceptor);
+  dusk__peers_done(&server->plan.peers);
+  free(server->next_conn);
+  free_worker(dusk__server_worker(server));
+  dusk_context_unref(server->config.base);
+  free(server);
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
-  dusk__server_release(handle->data);
+static void on_unused(dusk__worker_t *worker) {
+  dusk__server_release(worker->server);
+}
+
+static void on_cut_timer_closed(uv_handle_t *handle) {
+  dusk_server_t *server = handle->data;
+  dusk__worker_release(dusk__server_worker(server));
 }
 
 void dusk__server_close_handles(dusk_server_t *server) {
-  if (server->handles_closing) return;
-  if (!dusk__list_empty(&server->turn_exchanges)) {
-    dusk__server_at_turn(server); /* somebody is still to be told */
+  dusk__worker_t *worker = dusk__server_worker(server);
+  if (worker->is_closing) return;
+  if (!dusk__list_empty(&worker->tasks)) { /* somebody is still to be told */
+    dusk__worker_at_turn_last(worker, &server->task);
     return;
   }
-  server->handles_closing = true;
-  uv_handle_t *handles[] = {
-      (uv_handle_t *)&server->timeouts.timer,
-      (uv_handle_t *)&server->turn,
-      (uv_handle_t *)&server->watch,
-      (uv_handle_t *)&server->no_block,
-      (uv_handle_t *)&server->seal.timer,
-      (uv_handle_t *)&server->drain.cut_timer,
-  };
-  for (size_t i = 0; i < sizeof(handles) / sizeof(*handles); i++) {
-    handles[i]->data = server;
-    uv_close(handles[i], on_handle_closed);
-  }
+  dusk__seal_close(&server->seal);
+  dusk__worker_ref(worker);
+  uv_close((uv_handle_t *)&server->cut_timer, on_cut_timer_closed);
+  dusk__worker_close(worker);
 }
+
+/* -- What comes from below ------------------------------------------------- */
+
+static dusk_server_t *server_of(dusk__acceptor_t *acceptor) {
+  return DUSK__OWNER(acceptor, dusk_server_t, acceptor);
+}
+
+static int on_prepare(dusk__acceptor_t *acceptor) {
+  dusk_server_t *server = server_of(acceptor);
+  if (server->next_conn == NULL)
+    server->next_conn = calloc(1, sizeof(*server->next_conn));
+  return server->next_conn ? 0 : UV_ENOMEM;
+}
+
+static int on_pass(dusk__acceptor_t *acceptor, int fd,
+                   const dusk__address_t *address) {
+  dusk_server_t *server = server_of(acceptor);
+  dusk__conn_t *conn = server->next_conn;
+  server->next_conn = NULL;
+  dusk__census_accept(&server->lane.census);
+  return dusk__conn_begin(conn, dusk__server_worker(server), fd, address);
+}
+
+static void on_passed(dusk__acceptor_t *acceptor) {
+  (void)acceptor;
+}
+
+void dusk__server_tally(const dusk_server_t *server, dusk__tally_t *ret_tally) {
+  memset(ret_tally, 0, sizeof(*ret_tally));
+  dusk__census_add(&server->lane.census, ret_tally);
+}
+
+static size_t count_open(dusk__acceptor_t *acceptor) {
+  dusk__tally_t tally;
+  dusk__server_tally(server_of(acceptor), &tally);
+  return (size_t)dusk__tally_open(&tally);
+}
+
+/* Whoever ends now is looked for. */
+static void on_full(dusk__acceptor_t *acceptor) {
+  dusk_server_t *server = server_of(acceptor);
+  server->lane.census.watcher = &server->task;
+}
+
+static void on_changed(dusk__acceptor_t *acceptor) {
+  dusk_server_t *server = server_of(acceptor);
+  dusk__worker_at_turn_last(dusk__server_worker(server), &server->task);
+}
+
+static const dusk__accepted_t accepted = {.prepare = on_prepare,
+                                          .pass = on_pass,
+                                          .passed = on_passed,
+                                          .open = count_open,
+                                          .full = on_full,
+                                          .changed = on_changed};
 
 /* -- Making ---------------------------------------------------------------- */
 
@@ -207,32 +164,42 @@ static void ignore_sigpipe(void) {
   }
 }
 
-static int make_contexts(dusk_server_t *server) {
-  dusk_context_t *base =
-      server->config.base ? server->config.base : server->root;
+static int make_contexts(dusk_server_t *server, dusk_context_t *root) {
+  dusk__worker_t *worker = dusk__server_worker(server);
+  dusk_context_t *base = server->config.base ? server->config.base : root;
   /* A deadline is there to be brought forward by the drain. */
   int err = dusk_context_with_deadline(base, DUSK_OFF, &dusk_drain_cancelled,
-                                       &server->ctx);
-  if (err == 0) err = dusk_context_with_cancel(server->root, &server->draining);
-  if (err == 0) err = dusk_context_with_cancel(server->root, &server->gone);
-  if (err == 0) dusk_context_cancel(server->gone, &dusk_client_gone);
+                                       &worker->ctx);
+  if (err == 0) err = dusk_context_with_cancel(root, &worker->draining);
+  if (err == 0) err = dusk_context_with_cancel(root, &worker->gone);
+  if (err == 0) dusk_context_cancel(worker->gone, &dusk_client_gone);
   return err;
 }
 
-/* Neither of these calls can fail; each leaves an open handle. */
-static void init_handles(dusk_server_t *server) {
-  dusk__timeouts_init(server);
-  dusk__drain_init(server);
-  dusk__seal_init(server);
-  uv_check_init(server->loop, &server->turn);
-  uv_idle_init(server->loop, &server->no_block);
-  uv_prepare_init(server->loop, &server->watch);
-  server->watch.data = server;
-#ifndef NDEBUG
-  uv_prepare_start(&server->watch, on_prepare);
-#endif
-  uv_unref((uv_handle_t *)&server->watch);
-  server->refs += 6;
+/* What each storey keeps for this loop. */
+static void furnish(dusk_server_t *server, dusk__lane_t *lane) {
+  dusk__worker_t *worker = &lane->worker;
+  worker->server = server;
+  worker->config = &server->config;
+  worker->gather = &lane->gather;
+  worker->census = &lane->census;
+  worker->policy = &lane->policy;
+  worker->pool = &lane->pool;
+  lane->policy.plan = &server->plan;
+  lane->policy.config = &server->config;
+  dusk__pool_init(&lane->pool);
+  dusk__census_init(&lane->census, worker);
+  dusk__drain_init(&lane->drain, worker, NULL);
+}
+
+/* None of these can fail; they leave open handles. */
+static void open_handles(dusk_server_t *server, dusk_context_t *root) {
+  dusk__worker_init(dusk__server_worker(server), root, dusk__conn_expired,
+                    on_unused);
+  server->refs++;
+  dusk__seal_init(&server->seal, &server->acceptor);
+  uv_timer_init(dusk_context_loop(root), &server->cut_timer);
+  server->cut_timer.data = server;
 }
 
 int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
@@ -247,29 +214,23 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
     free(server);
     return UV_ENOTSUP;
   }
-  server->loop = dusk_context_loop(root);
-  server->root = dusk_context_ref(root);
   server->config = *config;
   if (config->base) dusk_context_ref(config->base);
   set_defaults(&server->config);
   server->refs = 1;
   server->owned = true;
-  server->thread = uv_thread_self();
-  dusk__list_init(&server->spares);
-  dusk__list_init(&server->bare);
-  dusk__list_init(&server->held);
-  dusk__list_init(&server->listeners);
   dusk__list_init(&server->hooks);
-  dusk__list_init(&server->turn_exchanges);
-  for (int phase = 0; phase < DUSK__PHASES; phase++)
-    dusk__list_init(&server->conns[phase]);
-  int err = make_contexts(server);
-  if (err == 0) err = dusk__output_init(&server->output);
+  dusk__acceptor_init(&server->acceptor, dusk__server_worker(server),
+                      &accepted);
+  furnish(server, &server->lane);
+  dusk__shutdown_init(server);
+  int err = make_contexts(server, root);
+  if (err == 0) err = dusk__output_init(&server->lane.gather);
   if (err < 0) {
     dusk__server_release(server);
     return err;
   }
-  init_handles(server);
+  open_handles(server, root);
   ignore_sigpipe();
   *ret_server = server;
   return 0;
@@ -280,7 +241,7 @@ void dusk_server_unref(dusk_server_t *server) {
   assert(dusk__server_on_thread(server));
   assert(server->owned);
   server->owned = false;
-  if (server->drain.phase == DUSK_CLOSED)
+  if (server->phase == DUSK_CLOSED)
     dusk__server_close_handles(server);
   else
     dusk_server_close(server);
@@ -293,20 +254,22 @@ int dusk_server_serve(dusk_server_t *server, const char *address,
                       dusk_serve_cb cb, void *arg) {
   if (server == NULL || address == NULL) return UV_EINVAL;
   assert(dusk__server_on_thread(server));
-  if (server->drain.phase >= DUSK_DRAINING) return DUSK_ESERVERCLOSED;
-  return dusk__listener_open(server, address, cb, arg);
+  if (server->phase >= DUSK_DRAINING) return DUSK_ESERVERCLOSED;
+  dusk__source_t *source;
+  int err = dusk__acceptor_open(&server->acceptor, address, cb, arg, &source);
+  if (err == 0) dusk__seal_prepare(&server->seal, source);
+  return err;
 }
 
 int dusk_server_address(const dusk_server_t *server, size_t index, char *buf,
                         size_t size) {
   if (server == NULL || buf == NULL) return UV_EINVAL;
   assert(dusk__server_on_thread(server));
-  const dusk__link_t *link = server->listeners.next;
-  while (link != &server->listeners && index-- > 0)
-    link = link->next;
-  if (link == &server->listeners) return UV_ENOENT;
-  const char *address =
-      DUSK__OWNER(link, const dusk__listener_t, link)->address;
+  const dusk__source_t *source = dusk__acceptor_next(&server->acceptor, NULL);
+  while (source && index-- > 0)
+    source = dusk__acceptor_next(&server->acceptor, source);
+  if (source == NULL) return UV_ENOENT;
+  const char *address = source->listener.address;
   size_t len = strlen(address);
   if (len >= size) return UV_ENOBUFS;
   memcpy(buf, address, len + 1);
@@ -329,5 +292,5 @@ int dusk_server_on_shutdown(dusk_server_t *server,
 
 dusk_context_t *dusk_server_draining(dusk_server_t *server) {
   assert(dusk__server_on_thread(server));
-  return server->draining;
+  return dusk__server_worker(server)->draining;
 }

@@ -1,14 +1,12 @@
-/* The server: one loop's listeners, connections, pools, timers and context. */
+/* The server: its lanes, one a loop, and what there is once. */
 #ifndef DUSK_HTTP_SERVER_H
 #define DUSK_HTTP_SERVER_H
 
 #include "connection.h"
-#include "exchange.h"
 #include "drain.h"
-#include "listener.h"
+#include "exchange.h"
 #include "output.h"
 #include "seal.h"
-#include "timeouts.h"
 
 typedef struct dusk__hook {
   dusk__link_t link;
@@ -16,90 +14,76 @@ typedef struct dusk__hook {
   void *arg;
 } dusk__hook_t;
 
-struct dusk_server {
-  uv_loop_t *loop;
-  uv_thread_t thread;          /* that ran it when it last called us */
-  dusk_server_config_t config; /* defaults filled in */
-  dusk_context_t *root;        /* names the loop; the embedder's */
-  dusk_context_t *ctx;         /* parent of the connections'; the hard cancel */
-  dusk_context_t *draining;
-  dusk_context_t *gone; /* has ended: for requests that were cut before they
-                         * had a context */
+/* One call of shutdown. */
+typedef struct dusk__shutdown {
+  dusk__link_t link;
+  dusk_server_t *server;
+  dusk_context_t *bound;
+  dusk_waiter_t waiter;
+  dusk_shutdown_cb cb;
+  void *arg;
+} dusk__shutdown_t;
 
-  dusk__link_t listeners;
-  size_t listening; /* of them not yet closed */
-  bool paused;      /* max_connections is reached */
-  dusk__link_t conns[DUSK__PHASES];
-  size_t conn_count[DUSK__PHASES];
-  dusk__timeouts_t timeouts;
-  dusk__output_t output;
-  dusk__link_t spares; /* exchanges to be used again, with their buffers */
-  size_t spare_count;
-  dusk__link_t bare; /* and without */
-  dusk__link_t held; /* without a connection, and not ended by their handlers */
-  dusk__conn_t *next_conn;      /* for the next accepted socket */
-  dusk__exchange_t *next_input; /* what libuv reads into for a connection that
-                                 * has no exchange */
-
-  /* What goes on at the end of the loop's turn: see dusk__server_at_turn. */
-  uv_check_t turn;
-  uv_prepare_t watch; /* notes the thread; with assertions only */
-  uv_idle_t no_block; /* while started, the loop doesn't wait for I/O */
-  dusk__link_t turn_exchanges;
-
+/* One loop, with all that each storey keeps for it. */
+typedef struct dusk__lane {
+  dusk__worker_t worker;
+  dusk__gather_t gather;
+  dusk__census_t census;
+  dusk__policy_t policy;
+  dusk__pool_t pool;
   dusk__drain_t drain;
+} dusk__lane_t;
+
+struct dusk_server {
+  dusk_server_config_t config; /* defaults filled in */
+  size_t refs;                 /* the caller's, and each lane's */
+  bool owned;                  /* the caller's is one of them */
+
+  dusk__acceptor_t acceptor; /* the rest belongs to the first lane's loop */
   dusk__seal_t seal;
+  dusk__conn_t *next_conn; /* for the next accepted socket */
+  dusk__task_t task;       /* callbacks, last in the loop's turn */
   dusk__link_t hooks;
 
-  /* Memory: the caller's reference, open handles, live connections, exchanges
-   * held by handlers. */
-  size_t refs;
-  bool owned; /* the caller's is one of them */
-  bool handles_closing;
+  /* The stop: shutdown.c. */
+  dusk_server_phase_t phase;
+  dusk__plan_t plan;
+  uv_timer_t cut_timer;   /* to the hard cancel, and from it to the cut */
+  dusk__link_t shutdowns; /* the calls that wait */
+  dusk__shutdown_t first; /* of them: a drain needs no memory to begin */
+  dusk__link_t due_hooks; /* when the listeners have closed */
+  dusk__tally_t before;   /* what was counted when the drain began */
+  bool is_cancelled;      /* the hard cancel has come */
+  int cut_status;         /* of a queue that was cut */
+  uint64_t lame_duck_ns;
+  uint64_t sealed_ns; /* 0: not yet */
+  uint64_t ended_ns;
 
-  char date[40]; /* "Date: ...\r\n" */
-  size_t date_len;
-  uint64_t date_until_ms; /* on the loop's clock */
+  dusk__lane_t lane;
 };
 
-/* The loop's clock, which is as old as its turn. */
-static inline uint64_t dusk__now_ms(const dusk_server_t *server) {
-  return uv_now(server->loop);
+static inline dusk__worker_t *dusk__server_worker(dusk_server_t *server) {
+  return &server->lane.worker;
 }
 
-/* Set anew: for time-outs, windows and durations after user code has run. */
-static inline uint64_t dusk__fresh_ms(const dusk_server_t *server) {
-  uv_update_time(server->loop);
-  return uv_now(server->loop);
+/* Whether this is the thread of the server's own loop. For assertions. */
+static inline bool dusk__server_on_thread(const dusk_server_t *server) {
+  return dusk__worker_on_thread(&server->lane.worker);
 }
 
-/* Those that have not ended. */
-size_t dusk__server_connections(const dusk_server_t *server);
+/* Adds up what the lanes counted. */
+void dusk__server_tally(const dusk_server_t *server, dusk__tally_t *ret_tally);
 
-/* Calls on_error, if there is one. */
-void dusk__server_tell_error(dusk_server_t *server, int err, const char *text);
-
-/* The loop has called: the thread that runs it is this one. */
-static inline void dusk__server_note_thread(dusk_server_t *server) {
-#ifndef NDEBUG
-  server->thread = uv_thread_self();
-#else
-  (void)server;
-#endif
-}
-
-/* Has dusk__server_on_turn run before the loop waits again. */
-void dusk__server_at_turn(dusk_server_t *server);
-void dusk__server_defer(dusk_server_t *server, dusk__exchange_t *ex);
+/* All is over, and nobody owns it: closes what it still has open. */
+void dusk__server_close_handles(dusk_server_t *server);
+void dusk__server_release(dusk_server_t *server);
 
 void dusk__server_free_hooks(dusk__link_t *hooks);
 
-/* The `Date` line, made anew once a second. */
-const char *dusk__server_date(dusk_server_t *server, size_t *ret_len);
+/* -- shutdown.c ------------------------------------------------------------ */
 
-void dusk__server_ref(dusk_server_t *server);
-void dusk__server_release(dusk_server_t *server);
-/* All is over: closes the server's own handles. */
-void dusk__server_close_handles(dusk_server_t *server);
+void dusk__shutdown_init(dusk_server_t *server);
+/* The server's part of the loop's turn. */
+void dusk__shutdown_on_turn(dusk__task_t *task);
 
 #endif

@@ -5,7 +5,6 @@
 #include "strict.h"
 
 #include "chars.h"
-#include "server.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -46,9 +46,8 @@ static void a_half_way_handshake_is_waited_for(void **state) {
   loopback_send(first, REQUEST);
   loopback_receive(&lb, first, buf, sizeof(buf), "hello\n");
   close(first);
-  dusk__listener_t *listener =
-      DUSK__OWNER(lb.server->listeners.next, dusk__listener_t, link);
-  drop_acks(listener->fd);
+  dusk__source_t *source = dusk__acceptor_next(&lb.server->acceptor, NULL);
+  drop_acks(source->listener.fd);
   int client = loopback_connect(&lb);
   loopback_send(client, REQUEST);
   loopback_shutdown(&lb, 10000);

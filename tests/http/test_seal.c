@@ -168,7 +168,7 @@ static void who_is_reset_in_a_queue_is_in_the_status(void **state) {
 }
 
 static dusk__listener_t *listener_of(loopback_t *lb) {
-  return DUSK__OWNER(lb->server->listeners.next, dusk__listener_t, link);
+  return &dusk__acceptor_next(&lb->server->acceptor, NULL)->listener;
 }
 
 static void a_passing_shortage_holds_nobody_in_the_queue(void **state) {

@@ -1,0 +1,98 @@
+/* What a stop means for one connection, as questions that change nothing. See
+ * policy.c. */
+#ifndef DUSK_HTTP_POLICY_H
+#define DUSK_HTTP_POLICY_H
+
+#include "peers.h"
+#include "worker.h"
+
+#include <stdatomic.h>
+
+/* The stop as all of a server's workers read it. Its server writes it, but for
+ * the answers, which are anybody's. */
+typedef struct dusk__plan {
+  atomic_bool is_lame;
+  uint64_t started_ns;               /* set before any worker drains */
+  _Atomic uint64_t deadline_ns;      /* the nearest bound's; DUSK_OFF: none */
+  _Atomic uint64_t lame_answered_ms; /* the last answer in a lame duck */
+  _Atomic(const dusk_cause_t *) cut_cause; /* of what the bound or close cuts */
+  dusk__peers_t peers;                     /* made when the drain begins */
+} dusk__plan_t;
+
+typedef struct dusk__policy {
+  dusk__plan_t *plan;
+  const dusk_server_config_t *config;
+  bool is_draining; /* this worker is; its drain sets it */
+} dusk__policy_t;
+
+/* What of a connection's input will be answered in a stop: all that has come
+ * when it is looked at. In bytes since its accept, modulo 2^32. */
+typedef struct dusk__batch {
+  uint32_t received; /* read from the socket */
+  uint32_t end;      /* once looked at */
+  bool is_looked_at;
+} dusk__batch_t;
+
+/* Input that was read and not yet parsed. */
+typedef struct dusk__unparsed {
+  const char *bytes;
+  size_t len;
+  size_t own; /* the first of them, and of what follows, that belong to the
+               * request which is being answered */
+} dusk__unparsed_t;
+
+/* A connection's peer, since a drain began. */
+typedef struct dusk__watched {
+  dusk__peer_t *peer;
+  uint16_t round_trip_ms;
+} dusk__watched_t;
+
+typedef enum dusk__stop {
+  DUSK__NO_STOP,
+  DUSK__LAME_DUCK,
+  DUSK__DRAIN,
+} dusk__stop_t;
+
+static inline dusk__stop_t dusk__policy_stop(const dusk__policy_t *policy) {
+  if (policy->is_draining) return DUSK__DRAIN;
+  return atomic_load_explicit(&policy->plan->is_lame, memory_order_relaxed)
+             ? DUSK__LAME_DUCK
+             : DUSK__NO_STOP;
+}
+
+/* A time-out, shortened in a drain to what a peer that moves nothing gets. */
+uint64_t dusk__policy_patience_ms(const dusk__policy_t *policy,
+                                  uint64_t timeout_ms);
+
+/* The part of a window that is the same for all; 0: none. */
+uint64_t dusk__policy_quiet_ms(const dusk__policy_t *policy);
+
+/* Until when, in a drain, a connection that is idle or new since `since_ms` may
+ * still send a request. On the loop's clock. */
+uint64_t dusk__policy_window_end(const dusk__policy_t *policy,
+                                 const dusk__watched_t *watched,
+                                 uint64_t since_ms);
+
+/* Whether an answer at `now_ms` renews the windows of its peer's others. */
+bool dusk__policy_renews(const dusk__policy_t *policy, uint64_t now_ms);
+
+/* How long a half-closed connection that was answered is read on. */
+uint64_t dusk__policy_linger_ms(const dusk__policy_t *policy,
+                                const dusk__watched_t *watched);
+
+/* What has come by now, `unread` in the socket included, is the batch. */
+void dusk__batch_look(dusk__batch_t *batch, size_t unread);
+
+typedef enum dusk__further {
+  DUSK__NONE_FURTHER,
+  DUSK__FURTHER,
+  DUSK__FURTHER_IF_PENDING, /* if it is more than line ends that the socket has
+                             */
+} dusk__further_t;
+
+/* Whether a further request is in the batch. Line ends are none: RFC 9112, 2.2.
+ */
+dusk__further_t dusk__batch_goes_on(const dusk__batch_t *batch,
+                                    const dusk__unparsed_t *unparsed);
+
+#endif

@@ -6,7 +6,6 @@
 
 #include "body.h"
 #include "chars.h"
-#include "output.h"
 #include "parser.h"
 #include "request.h"
 #include "response.h"
@@ -27,10 +26,10 @@ static bool begin_message(dusk__conn_t *conn) {
   ex->parsed = ex->start;
   if (ex->start == ex->filled) return false;
   ex->begun = true;
-  ex->req.begun_ms = dusk__now_ms(conn->worker);
+  ex->req.begun_ms = dusk__now_ms(conn->stream.worker);
   conn->requests++;
   dusk__conn_become_active(conn);
-  dusk__census_request_begun(conn->worker->census, &conn->member);
+  dusk__census_request_begun(conn->stream.worker->census, &conn->member);
   return true;
 }
 
@@ -62,7 +61,7 @@ static bool begin_timeout(dusk__exchange_t *ex) {
 
 static void dispatch(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  const dusk_server_config_t *config = conn->worker->config;
+  const dusk_server_config_t *config = conn->stream.worker->config;
   ex->body_at = ex->parsed;
   bool room = ex->req.complete ||
               ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
@@ -83,11 +82,11 @@ static void dispatch(dusk__conn_t *conn) {
 static bool step_header(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   assert(ex->begun && ex->callbacks == 0);
-  if (ex->parsed == ex->filled && !conn->peer_ended) return false;
+  if (ex->parsed == ex->filled && !conn->stream.has_ended) return false;
   dusk__parser_run(ex);
   int refusal = ex->refusal;
   if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->peer_ended)
+  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->stream.has_ended)
     refusal = 400;
   if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) {
     if (dusk__ex_make_room(ex)) return false;
@@ -115,8 +114,8 @@ static bool step_finish(dusk__conn_t *conn) {
   assert(ex->begun && ex->callbacks == 0 && !ex->parsing);
   bool keep = !ex->res.close && ex->req.failure == 0;
   if (keep && !ex->req.complete) return false; /* the rest is being dropped */
-  if (!keep && dusk__output_flush(conn) < 0) return false;
-  if (conn->queued_writes > 0) return false;
+  if (!keep && dusk__stream_flush(&conn->stream) < 0) return false;
+  if (conn->stream.queued > 0) return false;
   if (keep) {
     dusk__ex_count_end(ex, DUSK__ANSWERED);
     dusk__ex_enter(ex); /* on_request_end may cut the connection */
@@ -129,9 +128,9 @@ static bool step_finish(dusk__conn_t *conn) {
     return true;
   }
   if (ex->res.aborted && ex->res.framing == DUSK__FRAMED_BY_CLOSE)
-    dusk__conn_reset(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
+    dusk__conn_reset(conn, conn->stream.has_ended ? DUSK__GONE : DUSK__CUT);
   else if (ex->res.aborted)
-    dusk__conn_part(conn, conn->peer_ended ? DUSK__GONE : DUSK__CUT);
+    dusk__conn_part(conn, conn->stream.has_ended ? DUSK__GONE : DUSK__CUT);
   else
     dusk__conn_part(conn, ex->res.refused ? DUSK__REFUSED : DUSK__ANSWERED);
   return false;
@@ -139,10 +138,10 @@ static bool step_finish(dusk__conn_t *conn) {
 
 bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   dusk__exchange_t *ex = conn->ex;
-  if (ex == NULL) return false;
+  if (ex == NULL || dusk__stream_err(&conn->stream)) return false;
   assert(conn->running && ex->conn == conn && !ex->finished);
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
-    if (conn->queued_writes > 0 || !begin_message(conn)) return false;
+    if (conn->stream.queued > 0 || !begin_message(conn)) return false;
     if (may_begin) return step_header(conn);
     if (ex->parsed < ex->filled) dusk__ex_defer(ex);
     return false;
@@ -157,7 +156,7 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
     if (ex->parsed == ex->filled && !dusk__ex_make_room(ex))
       dusk__body_fail(ex, DUSK_EBADBODY); /* a trailer larger than the buffer */
   }
-  if (conn->peer_ended && !ex->req.complete && ex->parsed == ex->filled)
+  if (conn->stream.has_ended && !ex->req.complete && ex->parsed == ex->filled)
     dusk__body_fail(ex, UV_ECONNRESET);
   if (may_begin && dusk__body_tell_end(ex)) {
     answer_failure(conn, ex);

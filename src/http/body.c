@@ -4,8 +4,6 @@
  * client down. */
 #include "body.h"
 
-#include "output.h"
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,9 +71,9 @@ static void send_continue(dusk__exchange_t *ex) {
   if (!ex->req.expects_continue || ex->req.complete || ex->req.failure) return;
   ex->req.expects_continue = false;
   if (ex->res.header_sent || ex->req.body_received > 0) return;
-  /* A failure closes the connection, which is told where it matters. */
-  if (dusk__output_bytes(ex->conn, line, sizeof(line) - 1) == 0)
-    dusk__output_flush(ex->conn);
+  /* A failure is the stream's, and is found there. */
+  dusk__stream_write(&ex->conn->stream, line, sizeof(line) - 1);
+  dusk__stream_flush(&ex->conn->stream);
 }
 
 /* Starts delivering; the callback is told if the connection goes on the way. */

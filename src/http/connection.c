@@ -8,24 +8,16 @@
 #include "body.h"
 #include "chars.h"
 #include "exchange.h"
-#include "output.h"
 #include "parser.h"
 #include "request.h"
-#include "sys.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <assert.h>
+enum { LINGER_MS = 2000 }; /* in all, whatever still comes */
 
-enum {
-  LINGER_MS = 2000, /* in all, whatever still comes */
-  PEEKED_BYTES = 64,
-};
+static dusk__conn_t *conn_of_stream(dusk__stream_t *stream) {
+  return DUSK__OWNER(stream, dusk__conn_t, stream);
+}
 
 static bool is_over(const dusk__conn_t *conn) {
   return dusk__census_is_over(&conn->member);
@@ -40,17 +32,18 @@ static dusk__ending_t ending_of(const dusk__conn_t *conn) {
 }
 
 static bool is_draining(const dusk__conn_t *conn) {
-  return conn->worker->policy->is_draining;
+  return conn->stream.worker->policy->is_draining;
 }
 
 static void set_timeout(dusk__conn_t *conn, dusk__wait_t wait,
                         uint64_t deadline_ms) {
-  dusk__timeout_set(&conn->worker->timeouts, &conn->timeout, wait, deadline_ms);
+  dusk__timeout_set(&conn->stream.worker->timeouts, &conn->timeout, wait,
+                    deadline_ms);
 }
 
 /* An answer went out to its peer. */
 static void note_answer(dusk__conn_t *conn) {
-  const dusk__policy_t *policy = conn->worker->policy;
+  const dusk__policy_t *policy = conn->stream.worker->policy;
   uint64_t now_ms = conn->member.since_ms;
   switch (dusk__policy_stop(policy)) {
   case DUSK__NO_STOP:
@@ -66,7 +59,7 @@ static void note_answer(dusk__conn_t *conn) {
 }
 
 static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
-  dusk__worker_t *worker = conn->worker;
+  dusk__worker_t *worker = conn->stream.worker;
   bool was_active = phase_of(conn) == DUSK__ACTIVE;
   /* What a handler took is not the client's. An ACTIVE one remembers its last
    * answer. */
@@ -80,69 +73,15 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
     note_answer(conn);
 }
 
-/* -- The socket ------------------------------------------------------------ */
-
-int dusk__conn_fd(const dusk__conn_t *conn) {
-  uv_os_fd_t fd = -1;
-  uv_fileno((const uv_handle_t *)&conn->tcp, &fd);
-  return fd;
-}
-
-size_t dusk__conn_unread(const dusk__conn_t *conn) {
-  int unread = 0;
-  if (ioctl(dusk__conn_fd(conn), FIONREAD, &unread) || unread < 0) return 0;
-  return (size_t)unread;
-}
-
-bool dusk__conn_pending(const dusk__conn_t *conn) {
-  size_t unread = dusk__conn_unread(conn);
-  if (unread == 0) return false;
-  char peeked[PEEKED_BYTES];
-  ssize_t len = recv(dusk__conn_fd(conn), peeked, sizeof(peeked),
-                     MSG_PEEK | MSG_DONTWAIT);
-  for (ssize_t i = 0; i < len; i++)
-    if (!dusk__is_line_end(peeked[i])) return true;
-  return len < 0 || (size_t)len < unread;
-}
-
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
   if (conn->ctx == NULL)
-    dusk_context_with_cancel(conn->worker->ctx, &conn->ctx);
+    dusk_context_with_cancel(conn->stream.worker->ctx, &conn->ctx);
   return conn->ctx; /* untouched on failure: NULL */
 }
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
-  (void)suggested;
-  dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
-  dusk__pool_t *pool = conn->worker->pool;
-  dusk__exchange_t *ex = conn->ex;
-  if (ex == NULL) {
-    if (pool->next == NULL) pool->next = dusk__ex_take(conn->worker);
-    ex = pool->next;
-  }
-  /* Without memory libuv is given nothing, and on_read told UV_ENOBUFS. */
-  *buf = uv_buf_init(NULL, 0);
-  if (ex)
-    *buf = uv_buf_init(ex->buffer + ex->filled,
-                       (unsigned)(ex->capacity - ex->filled));
-}
-
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf);
-
-static void set_reading(dusk__conn_t *conn, bool reading) {
-  if (conn->reading == reading) return;
-  conn->reading = reading;
-  uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
-  /* Both fail only on a stream that is closing or was never opened. */
-  if (reading)
-    uv_read_start(stream, on_alloc, on_read);
-  else
-    uv_read_stop(stream);
-}
-
-static void on_closed(uv_handle_t *handle) {
-  dusk__conn_t *conn = DUSK__OWNER(handle, dusk__conn_t, tcp);
-  dusk__worker_t *worker = conn->worker;
+static void on_closed(dusk__stream_t *stream) {
+  dusk__conn_t *conn = conn_of_stream(stream);
+  dusk__worker_t *worker = conn->stream.worker;
   free(conn);
   dusk__worker_release(worker);
 }
@@ -151,7 +90,7 @@ static void on_closed(uv_handle_t *handle) {
 
 static const dusk_cause_t *cause_of(const dusk__conn_t *conn) {
   const dusk_cause_t *drains =
-      atomic_load(&conn->worker->policy->plan->cut_cause);
+      atomic_load(&conn->stream.worker->policy->plan->cut_cause);
   if (conn->ex && conn->ex->cause) return conn->ex->cause;
   switch (ending_of(conn)) {
   case DUSK__GONE:
@@ -178,7 +117,6 @@ static void detach(dusk__conn_t *conn) {
 
 static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
   if (conn->ex) dusk__request_note_peer(conn->ex); /* while it can be told */
-  dusk__output_drop(conn);
   dusk__timeout_clear(&conn->timeout);
   set_phase(conn, phase);
   dusk_context_t *ctx = conn->ctx;
@@ -200,17 +138,17 @@ static bool is_unacknowledged(const dusk__conn_t *conn) {
   const dusk__peer_t *peer = conn->watched.peer;
   if (!was_answered || peer == NULL || dusk__peer_is_local(peer)) return false;
   size_t fin = phase_of(conn) == DUSK__LINGERING; /* counts as a byte */
-  return dusk__sys_unacknowledged(dusk__conn_fd(conn)) > fin;
+  return dusk__stream_unacknowledged(&conn->stream) > fin;
 }
 
 /* The socket is about to be closed, in a drain. */
 static void count_doubts(const dusk__conn_t *conn) {
-  dusk__census_t *census = conn->worker->census;
+  dusk__census_t *census = conn->stream.worker->census;
   if (!is_draining(conn)) return;
   bool asked_nothing = dusk__census_asked_nothing(&conn->member);
   if (asked_nothing && conn->late)
     dusk__count(&census->conns_late, 1);
-  else if (asked_nothing && !conn->peer_ended)
+  else if (asked_nothing && !conn->stream.has_ended)
     dusk__count(&census->conns_unconfirmed, 1);
   if (is_unacknowledged(conn)) dusk__count(&census->answers_unacknowledged, 1);
 }
@@ -221,7 +159,7 @@ void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
     dusk__census_note_ending(&conn->member, ending);
   count_doubts(conn);
   leave(conn, DUSK__CLOSED);
-  uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  dusk__stream_close(&conn->stream);
   detach(conn);
 }
 
@@ -230,15 +168,14 @@ void dusk__conn_reset(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__census_note_ending(&conn->member, ending);
   count_doubts(conn);
   leave(conn, DUSK__CLOSED);
-  if (uv_tcp_close_reset(&conn->tcp, on_closed) < 0)
-    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  dusk__stream_close_reset(&conn->stream);
   detach(conn);
 }
 
 static void linger_on(dusk__conn_t *conn) {
   uint64_t deadline_ms =
-      dusk__fresh_ms(conn->worker) +
-      dusk__policy_linger_ms(conn->worker->policy, &conn->watched);
+      dusk__fresh_ms(conn->stream.worker) +
+      dusk__policy_linger_ms(conn->stream.worker->policy, &conn->watched);
   uint64_t last_ms = conn->member.since_ms + LINGER_MS;
   set_timeout(conn, DUSK__WAIT_LINGER,
               deadline_ms < last_ms ? deadline_ms : last_ms);
@@ -247,7 +184,7 @@ static void linger_on(dusk__conn_t *conn) {
 /* Half-closes, and reads on until the client has closed its side: unread input
  * would turn a close into a reset, which may overtake what was written. */
 static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
-  if (conn->peer_ended || shutdown(dusk__conn_fd(conn), SHUT_WR) < 0) {
+  if (conn->stream.has_ended || dusk__stream_half_close(&conn->stream) < 0) {
     dusk__conn_close(conn, ending);
     return;
   }
@@ -257,20 +194,22 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
   if (dusk__census_is_awaited(&conn->member))
     linger_on(conn);
   else
-    set_timeout(conn, DUSK__WAIT_QUIET,
-                dusk__after_ms(conn->member.since_ms,
-                               dusk__policy_quiet_ms(conn->worker->policy)));
-  set_reading(conn, true);
+    set_timeout(
+        conn, DUSK__WAIT_QUIET,
+        dusk__after_ms(conn->member.since_ms,
+                       dusk__policy_quiet_ms(conn->stream.worker->policy)));
+  dusk__stream_read(&conn->stream, true);
   detach(conn);
 }
 
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
-  assert(phase_of(conn) == DUSK__ACTIVE && conn->queued_writes == 0);
+  assert(phase_of(conn) == DUSK__ACTIVE && conn->stream.queued == 0);
   bool more = ending != DUSK__ANSWERED || conn->pipelines ||
               !ex->req.complete || ex->parsed < ex->filled;
   /* Who said close himself sends nothing more: no need to look. */
-  if (!more && ex->req.keep_alive) more = dusk__conn_unread(conn) > 0;
+  if (!more && ex->req.keep_alive)
+    more = dusk__stream_unread(&conn->stream) > 0;
   if (more)
     linger(conn, ending);
   else
@@ -278,18 +217,19 @@ void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
 }
 
 static uint64_t window_end(const dusk__conn_t *conn) {
-  return dusk__policy_window_end(conn->worker->policy, &conn->watched,
+  return dusk__policy_window_end(conn->stream.worker->policy, &conn->watched,
                                  conn->member.since_ms);
 }
 
 void dusk__conn_retire(dusk__conn_t *conn) {
   bool is_new = phase_of(conn) == DUSK__NEW;
   assert(is_new || phase_of(conn) == DUSK__IDLE);
-  if (dusk__conn_pending(conn)) {
-    set_timeout(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->worker) + 1);
+  if (dusk__stream_pending(&conn->stream)) {
+    set_timeout(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->stream.worker) + 1);
     return;
   }
-  if (is_draining(conn) && window_end(conn) > dusk__now_ms(conn->worker)) {
+  if (is_draining(conn) &&
+      window_end(conn) > dusk__now_ms(conn->stream.worker)) {
     set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn)); /* was renewed */
     return;
   }
@@ -297,12 +237,11 @@ void dusk__conn_retire(dusk__conn_t *conn) {
 }
 
 int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
-  int fd = fcntl(dusk__conn_fd(conn), F_DUPFD_CLOEXEC, 0);
-  if (fd < 0) return uv_translate_sys_error(errno);
-  *ret_fd = fd;
+  int err = dusk__stream_dup(&conn->stream, ret_fd);
+  if (err < 0) return err;
   dusk__census_note_ending(&conn->member, DUSK__ENDED_HIJACKED);
   leave(conn, DUSK__HIJACKED);
-  uv_close((uv_handle_t *)&conn->tcp, on_closed);
+  dusk__stream_close(&conn->stream);
   detach(conn);
   return 0;
 }
@@ -311,35 +250,26 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
 
 static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
   return dusk__after_ms(
-      dusk__fresh_ms(conn->worker),
-      dusk__policy_patience_ms(conn->worker->policy, timeout_ms));
-}
-
-/* What the peer itself has taken: a large socket buffer hides for long that it
- * takes slowly. */
-static uint32_t taken_bytes(const dusk__conn_t *conn) {
-  size_t queued =
-      uv_stream_get_write_queue_size((const uv_stream_t *)&conn->tcp);
-  return conn->written - (uint32_t)queued -
-         (uint32_t)dusk__sys_unacknowledged(dusk__conn_fd(conn));
+      dusk__fresh_ms(conn->stream.worker),
+      dusk__policy_patience_ms(conn->stream.worker->policy, timeout_ms));
 }
 
 /* Sets a time-out that is renewed only when the peer has moved a byte. */
 static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
                      uint64_t timeout_ms) {
-  bool renew = conn->moved && wait != DUSK__WAIT_HEADER;
+  bool renew = conn->stream.has_moved && wait != DUSK__WAIT_HEADER;
   uint64_t deadline_ms = soon(conn, timeout_ms);
-  conn->moved = false;
+  conn->stream.has_moved = false;
   if (conn->timeout.wait == wait && !renew &&
       conn->timeout.deadline_ms <= deadline_ms)
     return;
-  if (wait == DUSK__WAIT_WRITE) conn->progress = taken_bytes(conn);
+  if (wait == DUSK__WAIT_WRITE) dusk__stream_note_progress(&conn->stream);
   set_timeout(conn, wait, deadline_ms);
 }
 
 /* Has just become NEW or IDLE: no request, no buffers. */
 static void wait_for_request(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = conn->worker->config;
+  const dusk_server_config_t *config = conn->stream.worker->config;
   if (is_draining(conn)) {
     set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn));
     return;
@@ -352,26 +282,26 @@ static void wait_for_request(dusk__conn_t *conn) {
 }
 
 static void go_idle(dusk__conn_t *conn) {
-  assert(conn->queued_writes == 0 && !conn->ex->begun);
+  assert(conn->stream.queued == 0 && !conn->ex->begun);
   dusk__ex_give(conn->ex);
   conn->ex = NULL;
   conn->pipelines = false;
-  if (conn->peer_ended) {
+  if (conn->stream.has_ended) {
     dusk__conn_close(conn, DUSK__ANSWERED);
     return;
   }
   set_phase(conn, DUSK__IDLE);
   wait_for_request(conn);
-  set_reading(conn, true);
+  dusk__stream_read(&conn->stream, true);
 }
 
 /* What is waited for, now that nothing can go on. */
 static void settle(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = conn->worker->config;
+  const dusk_server_config_t *config = conn->stream.worker->config;
   dusk__exchange_t *ex = conn->ex;
   if (phase_of(conn) != DUSK__ACTIVE) return;
   bool in_header = ex->stage == DUSK__STAGE_HEADER;
-  if (conn->queued_writes > 0) {
+  if (conn->stream.queued > 0) {
     wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
   } else if (in_header && !ex->begun) {
     go_idle(conn);
@@ -384,16 +314,27 @@ static void settle(dusk__conn_t *conn) {
     dusk__timeout_clear(&conn->timeout);
   }
   /* Read on as long as there is room, also to see the client leave. */
-  set_reading(conn, !conn->peer_ended && dusk__ex_make_room(ex));
+  dusk__stream_read(&conn->stream,
+                    !conn->stream.has_ended && dusk__ex_make_room(ex));
+}
+
+/* Nothing more can be written: the client has gone, or memory has. */
+static void close_failed(dusk__conn_t *conn) {
+  bool is_ours = dusk__stream_err(&conn->stream) == UV_ENOMEM;
+  dusk__conn_close(conn, is_ours ? DUSK__CUT : DUSK__GONE);
 }
 
 static void run(dusk__conn_t *conn, bool may_begin) {
   if (conn->running) return; /* the caller up the stack goes on */
   conn->running = true;
-  assert(dusk__worker_on_thread(conn->worker));
+  assert(dusk__worker_on_thread(conn->stream.worker));
   while (dusk__advance(conn, may_begin))
     ;
-  if (!is_over(conn) && dusk__output_flush(conn) == 0) settle(conn);
+  if (!is_over(conn)) dusk__stream_flush(&conn->stream);
+  if (dusk__stream_err(&conn->stream))
+    close_failed(conn);
+  else
+    settle(conn);
   conn->running = false;
 }
 
@@ -401,7 +342,7 @@ static void run(dusk__conn_t *conn, bool may_begin) {
  * loop to itself. */
 static void tell_drained(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  if (ex == NULL || ex->res.drained_cb == NULL || conn->queued_writes > 0)
+  if (ex == NULL || ex->res.drained_cb == NULL || conn->stream.queued > 0)
     return;
   dusk_drained_cb drained = ex->res.drained_cb;
   ex->res.drained_cb = NULL;
@@ -423,37 +364,17 @@ void dusk__conn_advance(dusk__conn_t *conn) {
 
 /* -- Events ---------------------------------------------------------------- */
 
-/* End of stream: the client has closed, or only its sending side. */
-static void on_end(dusk__conn_t *conn) {
-  conn->peer_ended = true;
-  set_reading(conn, false);
-  if (phase_of(conn) != DUSK__ACTIVE) {
-    dusk__conn_close(conn, phase_of(conn) == DUSK__NEW ? DUSK__UNUSED
-                                                       : DUSK__ENDED_IDLE);
-    return;
+static uv_buf_t on_room(dusk__stream_t *stream) {
+  dusk__conn_t *conn = conn_of_stream(stream);
+  dusk__pool_t *pool = conn->stream.worker->pool;
+  dusk__exchange_t *ex = conn->ex;
+  if (ex == NULL) {
+    if (pool->next == NULL) pool->next = dusk__ex_take(conn->stream.worker);
+    ex = pool->next;
   }
-  /* As in Go: it is told as gone, and still answered if the handler does. */
-  if (conn->ctx) dusk_context_cancel(conn->ctx, &dusk_client_gone);
-  dusk__conn_run(conn);
-}
-
-static void on_reset(dusk__conn_t *conn) {
-  conn->peer_ended = true;
-  if (phase_of(conn) == DUSK__NEW)
-    dusk__conn_close(conn, DUSK__UNUSED);
-  else if (phase_of(conn) == DUSK__IDLE)
-    dusk__conn_close(conn, DUSK__ENDED_IDLE);
-  else
-    dusk__conn_close(conn, DUSK__GONE);
-}
-
-static void on_read_error(dusk__conn_t *conn, int err) {
-  if (err == UV_EOF)
-    on_end(conn);
-  else if (err == UV_ENOBUFS)
-    dusk__conn_close(conn, DUSK__CUT);
-  else
-    on_reset(conn);
+  if (ex == NULL) return uv_buf_init(NULL, 0);
+  return uv_buf_init(ex->buffer + ex->filled,
+                     (unsigned)(ex->capacity - ex->filled));
 }
 
 static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
@@ -465,27 +386,20 @@ static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
     conn->late = !dusk__is_line_end(bytes[i]);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
-  dusk__conn_t *conn = DUSK__OWNER(stream, dusk__conn_t, tcp);
-  dusk__worker_note_thread(conn->worker);
-  if (nread < 0) {
-    on_read_error(conn, (int)nread);
-    return;
-  }
-  if (nread == 0) return;
+static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
+  dusk__conn_t *conn = conn_of_stream(stream);
   if (phase_of(conn) == DUSK__LINGERING) {
-    on_discard(conn, buf->base, (size_t)nread);
+    on_discard(conn, bytes, len);
     return;
   }
   if (conn->ex == NULL) {
-    conn->ex = conn->worker->pool->next;
-    conn->worker->pool->next = NULL;
+    conn->ex = conn->stream.worker->pool->next;
+    conn->stream.worker->pool->next = NULL;
     conn->ex->conn = conn;
     dusk__parser_start(conn->ex);
   }
-  conn->ex->filled += (size_t)nread;
-  conn->batch.received += (uint32_t)nread;
-  conn->moved = true;
+  conn->ex->filled += len;
+  conn->batch.received += (uint32_t)len;
   dusk__conn_run(conn);
   /* Nothing but empty lines: still no request. */
   if (conn->ex && !conn->ex->begun && phase_of(conn) != DUSK__ACTIVE &&
@@ -495,30 +409,63 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
   }
 }
 
-void dusk__conn_flushed(dusk__conn_t *conn, int err) {
-  if (is_over(conn)) return;
-  if (err < 0) {
-    dusk__conn_close(conn, DUSK__GONE);
+/* End of stream: the client has closed, or only its sending side. */
+static void on_end(dusk__conn_t *conn) {
+  dusk__stream_read(&conn->stream, false);
+  if (phase_of(conn) != DUSK__ACTIVE) {
+    dusk__conn_close(conn, phase_of(conn) == DUSK__NEW ? DUSK__UNUSED
+                                                       : DUSK__ENDED_IDLE);
     return;
   }
-  conn->moved = true;
-  if (conn->queued_writes == 0) dusk__conn_run(conn);
+  /* As in Go: it is told as gone, and still answered if the handler does. */
+  if (conn->ctx) dusk_context_cancel(conn->ctx, &dusk_client_gone);
+  dusk__conn_run(conn);
 }
+
+static void on_ended(dusk__stream_t *stream, int err) {
+  static const dusk__ending_t endings[DUSK__OPEN_PHASES] = {
+      [DUSK__NEW] = DUSK__UNUSED,
+      [DUSK__ACTIVE] = DUSK__GONE,
+      [DUSK__IDLE] = DUSK__ENDED_IDLE,
+  };
+  dusk__conn_t *conn = conn_of_stream(stream);
+  if (err == UV_EOF)
+    on_end(conn);
+  else if (err == UV_ENOBUFS)
+    dusk__conn_close(conn, DUSK__CUT);
+  else
+    dusk__conn_close(conn, endings[phase_of(conn)]);
+}
+
+static void on_flushed(dusk__stream_t *stream, int err) {
+  dusk__conn_t *conn = conn_of_stream(stream);
+  if (is_over(conn)) return;
+  if (err < 0)
+    close_failed(conn);
+  else
+    dusk__conn_run(conn);
+}
+
+const dusk__stream_events_t dusk__conn_events = {.room = on_room,
+                                                 .read = on_read,
+                                                 .ended = on_ended,
+                                                 .flushed = on_flushed,
+                                                 .closed = on_closed};
 
 /* A lost segment of an answer takes its time to be sent again, and what a
  * client that was closed still sends would be answered by a reset before that.
  */
 static void lingered(dusk__conn_t *conn) {
   uint64_t last_ms = conn->member.since_ms + LINGER_MS;
-  if (last_ms > dusk__fresh_ms(conn->worker) && is_unacknowledged(conn))
+  if (last_ms > dusk__fresh_ms(conn->stream.worker) && is_unacknowledged(conn))
     linger_on(conn);
   else
     dusk__conn_close(conn, ending_of(conn));
 }
 
 static void write_timed_out(dusk__conn_t *conn) {
-  conn->moved = taken_bytes(conn) != conn->progress;
-  if (conn->moved) {
+  conn->stream.has_moved = !dusk__stream_is_stuck(&conn->stream);
+  if (conn->stream.has_moved) {
     settle(conn);
   } else {
     dusk__ex_timed_out(conn->ex);
@@ -528,16 +475,17 @@ static void write_timed_out(dusk__conn_t *conn) {
 
 void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
   dusk__conn_t *conn = DUSK__OWNER(timeout, dusk__conn_t, timeout);
-  dusk__worker_note_thread(conn->worker);
+  dusk__worker_note_thread(conn->stream.worker);
   if (phase_of(conn) == DUSK__LINGERING) {
     lingered(conn);
   } else if (phase_of(conn) != DUSK__ACTIVE) {
     dusk__conn_retire(conn);
   } else if (wait == DUSK__WAIT_WRITE) {
     write_timed_out(conn);
-  } else if (conn->reading && dusk__conn_unread(conn) > 0) {
+  } else if (conn->stream.is_reading &&
+             dusk__stream_unread(&conn->stream) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
-    set_timeout(conn, wait, dusk__now_ms(conn->worker) + 1);
+    set_timeout(conn, wait, dusk__now_ms(conn->stream.worker) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {
     dusk__advance_refuse(conn, 408);
     dusk__conn_run(conn);
@@ -550,8 +498,8 @@ void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
 /* -- In a stop ------------------------------------------------------------- */
 
 void dusk__conn_know_peer(dusk__conn_t *conn) {
-  dusk__plan_t *plan = conn->worker->policy->plan;
-  uint64_t round_trip_ms = dusk__sys_round_trip_ms(dusk__conn_fd(conn));
+  dusk__plan_t *plan = conn->stream.worker->policy->plan;
+  uint64_t round_trip_ms = dusk__stream_round_trip_ms(&conn->stream);
   conn->watched.round_trip_ms =
       (uint16_t)(round_trip_ms < UINT16_MAX ? round_trip_ms : UINT16_MAX);
   conn->watched.peer = dusk__peers_of(&plan->peers, &conn->address);
@@ -564,7 +512,7 @@ void dusk__conn_know_peer(dusk__conn_t *conn) {
 }
 
 void dusk__conn_look(dusk__conn_t *conn) {
-  dusk__batch_look(&conn->batch, dusk__conn_unread(conn));
+  dusk__batch_look(&conn->batch, dusk__stream_unread(&conn->stream));
 }
 
 void dusk__conn_hurry(dusk__conn_t *conn) {
@@ -591,7 +539,7 @@ void dusk__conn_cut(dusk__conn_t *conn) {
   };
   bool is_waiting = phase_of(conn) == DUSK__NEW || phase_of(conn) == DUSK__IDLE;
   if (conn->ex) dusk__ex_tell_cut(conn->ex);
-  if (is_waiting && dusk__conn_pending(conn))
+  if (is_waiting && dusk__stream_pending(&conn->stream))
     dusk__conn_close(conn, DUSK__CUT); /* its request is not even read */
   else
     dusk__conn_close(conn, endings[phase_of(conn)]); /* LINGERING has its own */
@@ -609,7 +557,7 @@ static size_t own_bytes(const dusk__exchange_t *ex) {
 }
 
 bool dusk__conn_is_last(dusk__conn_t *conn) {
-  dusk__stop_t stop = dusk__policy_stop(conn->worker->policy);
+  dusk__stop_t stop = dusk__policy_stop(conn->stream.worker->policy);
   const dusk__exchange_t *ex = conn->ex;
   if (stop == DUSK__NO_STOP) return false;
   /* A lame duck may be taken back: each response looks anew. */
@@ -623,7 +571,7 @@ bool dusk__conn_is_last(dusk__conn_t *conn) {
   case DUSK__FURTHER:
     return false;
   case DUSK__FURTHER_IF_PENDING:
-    return !dusk__conn_pending(conn);
+    return !dusk__stream_pending(&conn->stream);
   default:
     return true;
   }
@@ -633,20 +581,17 @@ bool dusk__conn_is_last(dusk__conn_t *conn) {
 
 int dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker, int fd,
                      const dusk__address_t *address) {
-  conn->worker = worker;
   conn->address = *address;
   dusk__timeout_init(&conn->timeout);
   dusk__worker_ref(worker);
   dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
-  uv_tcp_init(worker->loop, &conn->tcp); /* 0: makes no socket yet */
-  int err = uv_tcp_open(&conn->tcp, fd);
+  int err = dusk__stream_open(&conn->stream, worker, fd);
   if (err < 0) {
-    close(fd);
     dusk__conn_close(conn, DUSK__CUT);
     return err;
   }
   if (is_draining(conn)) dusk__conn_know_peer(conn);
   wait_for_request(conn);
-  set_reading(conn, true);
+  dusk__stream_read(&conn->stream, true);
   return 0;
 }

@@ -5,15 +5,14 @@
 #include "address.h"
 #include "census.h"
 #include "policy.h"
+#include "stream.h"
 
 typedef struct dusk__conn dusk__conn_t;
 typedef struct dusk__exchange dusk__exchange_t;
 
 /* An idle connection is this and no more: keep it small. */
 struct dusk__conn {
-  uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
-                 * that aren't made here */
-  dusk__worker_t *worker;
+  dusk__stream_t stream;
   dusk__exchange_t *ex; /* while ACTIVE */
   dusk_context_t *ctx;  /* parent of its requests'; made when asked for */
   dusk__member_t member;
@@ -21,16 +20,10 @@ struct dusk__conn {
   dusk__watched_t watched; /* since a drain began */
   dusk__address_t address; /* the client's: a reset one can't be asked */
   dusk__batch_t batch;
-  uint32_t queued_writes; /* in libuv, not yet taken by the kernel */
-  uint32_t requests;      /* begun */
-  uint32_t written;       /* all ever, modulo 2^32 */
-  uint32_t progress;   /* of it taken when the write's time-out last looked */
-  bool running : 1;    /* its requests are being advanced, up the stack */
-  bool reading : 1;    /* libuv reads */
-  bool moved : 1;      /* the peer sent or took bytes since its wait was set */
-  bool peer_ended : 1; /* end of stream was read */
-  bool pipelines : 1;  /* a request came before the last one was answered */
-  bool late : 1;       /* sent something after our half-close */
+  uint32_t requests;  /* begun */
+  bool running : 1;   /* its requests are being advanced, up the stack */
+  bool pipelines : 1; /* a request came before the last one was answered */
+  bool late : 1;      /* sent something after our half-close */
 };
 
 static inline dusk__conn_t *dusk__conn_of(dusk__member_t *member) {
@@ -86,14 +79,8 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd);
 /* The deadline of what it waited for has passed: the worker's function. */
 void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait);
 
-/* Its output went out, or not. Called by output.c. */
-void dusk__conn_flushed(dusk__conn_t *conn, int err);
-
-/* Unread bytes in the socket, 0 also when that can't be told. */
-size_t dusk__conn_unread(const dusk__conn_t *conn);
-/* Whether they are of a request: line ends alone are none (RFC 9112, 2.2). */
-bool dusk__conn_pending(const dusk__conn_t *conn);
-int dusk__conn_fd(const dusk__conn_t *conn);
+/* What streams tell. */
+extern const dusk__stream_events_t dusk__conn_events;
 
 /* Its context, made now if need be; NULL when memory ran out. */
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn);

@@ -238,7 +238,8 @@ dusk_context_t *dusk__request_context(dusk__exchange_t *ex) {
   else if (parent)
     err = dusk_context_with_cancel(parent, &req->ctx);
   if (err < 0) return NULL;
-  if (ex->conn->peer_ended) dusk_context_cancel(req->ctx, &dusk_client_gone);
+  if (ex->conn->stream.has_ended)
+    dusk_context_cancel(req->ctx, &dusk_client_gone);
   if (ex->res.ended) dusk_context_cancel(req->ctx, &dusk_response_ended);
   return req->ctx;
 }

@@ -5,7 +5,6 @@
 
 #include "body.h"
 #include "chars.h"
-#include "output.h"
 #include "status.h"
 
 #include <assert.h>
@@ -265,7 +264,8 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
 
   /* Options of Connection are put ", " between for "," at most. */
   size_t fields_len = res->fields_len + res->fields_len / 2;
-  char *begin = dusk__output_reserve(ex->conn, fields_len + HEADER_SLACK_BYTES);
+  char *begin =
+      dusk__stream_reserve(&ex->conn->stream, fields_len + HEADER_SLACK_BYTES);
   if (begin == NULL) return UV_ECANCELED;
   char *to = put_status_line(begin, ex, res->status);
   if (!res->has_date) {
@@ -281,7 +281,7 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
   to = put_connection(to, ex);
   to = PUT_LITERAL(to, "\r\n");
   assert((size_t)(to - begin) <= fields_len + HEADER_SLACK_BYTES);
-  dusk__output_commit(ex->conn, (size_t)(to - begin));
+  dusk__stream_commit(&ex->conn->stream, (size_t)(to - begin));
   res->header_sent = true;
   return 0;
 }
@@ -289,25 +289,27 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
 /* One piece of body, framed. */
 static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
                     dusk_release_cb *release, void *arg) {
+  enum { COPIED_BYTES = DUSK__GATHER_BYTES / 4 };
   dusk__response_t *res = &ex->res;
+  dusk__stream_t *stream = &ex->conn->stream;
   bool chunked = res->framing == DUSK__FRAMED_BY_CHUNKS;
   if (chunked) {
     char size[20];
     int digits = snprintf(size, sizeof(size), "%zx\r\n", len);
-    int err = dusk__output_bytes(ex->conn, size, (size_t)digits);
-    if (err < 0) return err;
+    dusk__stream_write(stream, size, (size_t)digits);
   }
-  int err;
-  if (*release) {
-    err = dusk__output_ref(ex->conn, data, len, *release, arg);
+  const char *tail = chunked ? "\r\n" : "";
+  if (*release || len > COPIED_BYTES) {
+    dusk__stream_write_ref(stream, data, len, tail, *release, arg);
     *release = NULL;
-    if (ex->conn == NULL) return UV_ECANCELED;
   } else {
-    err = dusk__output_bytes(ex->conn, data, len);
+    dusk__stream_write(stream, data, len);
+    dusk__stream_write(stream, tail, strlen(tail));
   }
-  if (err < 0) return err;
   res->body_bytes += len;
-  return chunked ? dusk__output_bytes(ex->conn, "\r\n", 2) : 0;
+  return dusk__stream_err(stream) == UV_ENOMEM ? UV_ENOMEM
+         : dusk__stream_err(stream)            ? UV_ECANCELED
+                                               : 0;
 }
 
 /* Header, if need be, and body; `last` when the response ends with it. */
@@ -315,7 +317,9 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
                    bool last, dusk_release_cb *release, void *arg) {
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
-  if (ex->conn == NULL || res->ended || res->refused) return UV_ECANCELED;
+  if (ex->conn == NULL || res->ended || res->refused ||
+      dusk__stream_err(&ex->conn->stream))
+    return UV_ECANCELED;
   if (!res->header_sent) {
     /* What a HEAD response's length would be is only known by its body. */
     uint64_t length = last && (len > 0 || !ex->req.is_head) ? len : DUSK_OFF;
@@ -342,8 +346,8 @@ static int write_piece(dusk_response_t *handle, const void *data, size_t len,
   if (err < 0 || ex->conn == NULL) return err < 0 ? err : UV_ECANCELED;
   dusk__conn_t *conn = ex->conn;
   dusk__conn_advance(conn);
-  if (ex->conn == NULL) return UV_ECANCELED;
-  return conn->queued_writes > 0;
+  if (ex->conn == NULL || dusk__stream_err(&conn->stream)) return UV_ECANCELED;
+  return conn->stream.queued > 0;
 }
 
 /* Lets go: what happens next is the connection's business, if there is one. */
@@ -362,7 +366,7 @@ static void let_go(dusk__exchange_t *ex) {
 static int finish_framing(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
   if (res->framing == DUSK__FRAMED_BY_CHUNKS)
-    return dusk__output_bytes(ex->conn, "0\r\n\r\n", 5);
+    return dusk__stream_write(&ex->conn->stream, "0\r\n\r\n", 5);
   if (res->framing == DUSK__FRAMED_BY_LENGTH &&
       res->body_bytes < res->declared_length) {
     res->close = true;
@@ -623,7 +627,7 @@ int dusk_response_on_drained(dusk_response_t *handle, dusk_drained_cb cb,
 static const dusk_cause_t *why_given_up(const dusk__exchange_t *ex) {
   if (ex->cause) return ex->cause;
   if (ex->req.failure == UV_ETIMEDOUT) return &dusk_timed_out;
-  if (ex->conn && ex->conn->peer_ended) return &dusk_client_gone;
+  if (ex->conn && ex->conn->stream.has_ended) return &dusk_client_gone;
   return &dusk_connection_cut;
 }
 
@@ -676,9 +680,9 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   if (res->hijacked) return DUSK_EHIJACKED;
   if (ex->conn == NULL || res->ended || res->refused) return UV_ECANCELED;
   if (ex->parsing) return UV_EBUSY; /* what is early is not known yet */
-  int err = dusk__output_flush(ex->conn);
+  int err = dusk__stream_flush(&ex->conn->stream);
   if (err < 0) return err;
-  if (ex->conn->queued_writes > 0) return UV_EBUSY;
+  if (ex->conn->stream.queued > 0) return UV_EBUSY;
   char *early;
   size_t early_len;
   err = copy_early(ex, &early, &early_len);
@@ -713,7 +717,7 @@ void dusk__response_refuse(dusk__exchange_t *ex, int status) {
   int err = append_text_type(res);
   if (err == 0) err = put_header(ex, (uint64_t)len);
   if (err == 0 && !ex->req.is_head) {
-    dusk__output_bytes(ex->conn, body, (size_t)len);
+    dusk__stream_write(&ex->conn->stream, body, (size_t)len);
     res->body_bytes = (uint64_t)len;
   }
   /* Without memory for a reply the connection just closes. */

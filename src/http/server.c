@@ -36,7 +36,7 @@ void dusk__server_free_hooks(dusk__link_t *hooks) {
 
 static void free_worker(dusk__worker_t *worker) {
   dusk__pool_done(worker->pool);
-  dusk__output_done(worker->gather);
+  dusk__gather_done(worker->gather);
   dusk_context_unref(worker->ctx);
   dusk_context_unref(worker->draining);
   dusk_context_unref(worker->gone);
@@ -225,7 +225,8 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
   furnish(server, &server->lane);
   dusk__shutdown_init(server);
   int err = make_contexts(server, root);
-  if (err == 0) err = dusk__output_init(&server->lane.gather);
+  if (err == 0)
+    err = dusk__gather_init(&server->lane.gather, &dusk__conn_events);
   if (err < 0) {
     dusk__server_release(server);
     return err;

@@ -5,7 +5,6 @@
 #include "connection.h"
 #include "drain.h"
 #include "exchange.h"
-#include "output.h"
 #include "seal.h"
 
 typedef struct dusk__hook {

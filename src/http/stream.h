@@ -1,0 +1,108 @@
+/* A stream: one peer's bytes, over TCP or a Unix socket. Whoever is above needs
+ * not know which, nor what carries it. A failure stays with the stream, and
+ * closes nothing: see dusk__stream_err. See stream.c. */
+#ifndef DUSK_HTTP_STREAM_H
+#define DUSK_HTTP_STREAM_H
+
+#include "worker.h"
+
+enum { DUSK__GATHER_BYTES = 65536 };
+
+typedef struct dusk__stream {
+  uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
+                 * that aren't made here */
+  dusk__worker_t *worker;
+  uint32_t queued;   /* writes in libuv, not yet taken by the kernel */
+  uint32_t written;  /* all ever, modulo 2^32 */
+  uint32_t progress; /* of it taken when dusk__stream_is_stuck last looked */
+  int err;           /* the first failure of a write */
+  bool is_reading : 1;
+  bool has_moved : 1; /* the peer sent or took bytes since it was cleared */
+  bool has_ended : 1; /* the peer's end of stream was read, or its reset */
+} dusk__stream_t;
+
+/* What streams tell upwards; nothing else calls up. */
+typedef struct dusk__stream_events {
+  /* Where bytes are to be read to; none: read is told UV_ENOBUFS. */
+  uv_buf_t (*room)(dusk__stream_t *stream);
+  /* `len` bytes were read there. */
+  void (*read)(dusk__stream_t *stream, const char *bytes, size_t len);
+  /* Nothing more comes: UV_EOF or an error. */
+  void (*ended)(dusk__stream_t *stream, int err);
+  /* All that was queued has gone, or `err` has come. */
+  void (*flushed)(dusk__stream_t *stream, int err);
+  /* The last of all, after close: the memory is the owner's. */
+  void (*closed)(dusk__stream_t *stream);
+} dusk__stream_events_t;
+
+/* A worker's: one buffer in which one stream's output is gathered. */
+typedef struct dusk__gather {
+  const dusk__stream_events_t *events;
+  char *bytes;
+  size_t len;
+  dusk__stream_t *stream; /* whose bytes they are */
+} dusk__gather_t;
+
+int dusk__gather_init(dusk__gather_t *gather,
+                      const dusk__stream_events_t *events);
+void dusk__gather_done(dusk__gather_t *gather);
+
+/* Takes a connected, non-blocking socket. On failure `fd` is closed, and the
+ * stream is to be closed all the same. */
+int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker, int fd);
+
+/* Forgets what was gathered, and closes; by a reset where that can be had. */
+void dusk__stream_close(dusk__stream_t *stream);
+void dusk__stream_close_reset(dusk__stream_t *stream);
+/* A duplicate of its descriptor, which is the caller's. */
+int dusk__stream_dup(const dusk__stream_t *stream, int *ret_fd);
+
+/* -- In -------------------------------------------------------------------- */
+
+void dusk__stream_read(dusk__stream_t *stream, bool on);
+
+/* Bytes that have come and were not read; 0 also when that can't be told. */
+size_t dusk__stream_unread(const dusk__stream_t *stream);
+/* Whether they are of a request: line ends alone are none (RFC 9112, 2.2). */
+bool dusk__stream_pending(const dusk__stream_t *stream);
+
+/* -- Out ------------------------------------------------------------------- */
+
+/* 0, or by what writing failed: UV_ENOMEM, or the peer can't be written to any
+ * more. */
+static inline int dusk__stream_err(const dusk__stream_t *stream) {
+  return stream->err;
+}
+
+/* Room for at most DUSK__GATHER_BYTES contiguous bytes, to be followed by
+ * dusk__stream_commit. NULL when the stream has failed. */
+char *dusk__stream_reserve(dusk__stream_t *stream, size_t len);
+void dusk__stream_commit(dusk__stream_t *stream, size_t len);
+
+/* Gathers a copy, or writes at once what is large. */
+int dusk__stream_write(dusk__stream_t *stream, const void *data, size_t len);
+
+/* What was gathered, `data` and `tail` with one write; `tail` is copied. What
+ * the kernel doesn't take of `data` is kept by reference until `release`, which
+ * is called once, whatever happens; without `release` it is copied. */
+int dusk__stream_write_ref(dusk__stream_t *stream, const void *data, size_t len,
+                           const char *tail, dusk_release_cb release,
+                           void *arg);
+
+/* Hands what was gathered to the kernel, or to libuv for later. */
+int dusk__stream_flush(dusk__stream_t *stream);
+
+/* Tells the peer that nothing more comes. */
+int dusk__stream_half_close(dusk__stream_t *stream);
+
+/* What the peer itself has taken is looked at: a large socket buffer hides for
+ * long that it takes slowly. note: it is what it is; is_stuck: it still is. */
+void dusk__stream_note_progress(dusk__stream_t *stream);
+bool dusk__stream_is_stuck(dusk__stream_t *stream);
+/* How many bytes of what was written the peer has not acknowledged; 0 if that
+ * isn't known. */
+size_t dusk__stream_unacknowledged(const dusk__stream_t *stream);
+/* In ms, rounded up; 0 if unknown. */
+uint64_t dusk__stream_round_trip_ms(const dusk__stream_t *stream);
+
+#endif

@@ -1,0 +1,130 @@
+/* dusk/request.h: what a client asks, the body of it, and the context in which
+ * it is answered. What holds for all of these headers is in dusk/http.h. */
+#ifndef DUSK_REQUEST_H
+#define DUSK_REQUEST_H
+
+#include <dusk/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dusk_request dusk_request_t;
+
+/* -- What is asked --------------------------------------------------------- */
+
+/* The method, "GET"; the target as sent, "/a%20b?x=1"; its path, still encoded,
+ * "/a%20b"; its query without '?', "x=1", or "" (also for "?"). A target in
+ * absolute form has its path here; NULL when memory ran out. The minor version:
+ * 1 for HTTP/1.1, -1 for a refused request whose version isn't known or none of
+ * ours. The host: from an absolute target, else the Host field, else
+ * "". */
+DUSK_EXTERN const char *dusk_request_method(const dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_target(const dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_path(dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_query(dusk_request_t *req);
+DUSK_EXTERN const char *dusk_request_host(dusk_request_t *req);
+DUSK_EXTERN int dusk_request_version_minor(const dusk_request_t *req);
+
+/* The first field of that name, any case, without white space around it; NULL
+ * if there is none. */
+DUSK_EXTERN const char *dusk_request_header(const dusk_request_t *req,
+                                            const char *name);
+/* The fields in the order received, name and value; false past the last. For
+ * repeated fields compare names with strcasecmp. */
+DUSK_EXTERN bool dusk_request_header_at(const dusk_request_t *req, size_t index,
+                                        const char **ret_name,
+                                        const char **ret_value);
+/* The same for the trailer of a chunked body, there once the body is complete.
+ */
+DUSK_EXTERN const char *dusk_request_trailer(const dusk_request_t *req,
+                                             const char *name);
+
+/* Copies the value of the query's first parameter that is `name` once its '+'
+ * and %XX are decoded to `buf`, decoded, NUL-terminated. Returns its length,
+ * UV_ENOENT when there is none, UV_EINVAL for a bad escape or a NUL byte,
+ * UV_ENOBUFS when it doesn't fit. */
+DUSK_EXTERN int dusk_request_query_value(dusk_request_t *req, const char *name,
+                                         char *buf, size_t size);
+
+/* Decodes %XX of a NUL-terminated `text`, as above. */
+DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf, size_t size);
+
+/* The peer's address, "127.0.0.1:40312", "[::1]:40312" or, with its zone,
+ * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Asked from the kernel the
+ * first time. */
+DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
+
+/* -- Context --------------------------------------------------------------- */
+
+/* The request's context: made when first asked for, borrowed, ended at the
+ * latest when the response has ended. It ends before that when the client goes
+ * away (dusk_client_gone), also by half-closing; when request_timeout passes;
+ * with the server's base; and by the drain's hard cancel. Since a drain began,
+ * its deadline is at most the drain's. NULL when memory ran out.
+ * Go: Request.Context. */
+DUSK_EXTERN dusk_context_t *dusk_request_context(dusk_request_t *req);
+
+/* Is dusk_server_draining of the request's server. */
+DUSK_EXTERN dusk_context_t *dusk_request_draining(dusk_request_t *req);
+
+/* Something of the handler's own, kept with the request; NULL at first. */
+DUSK_EXTERN void dusk_request_set_data(dusk_request_t *req, void *data);
+DUSK_EXTERN void *dusk_request_data(const dusk_request_t *req);
+
+/* The causes that request contexts of a drained or closed server end with. */
+DUSK_EXTERN extern const dusk_cause_t dusk_drain_cancelled;
+DUSK_EXTERN extern const dusk_cause_t dusk_server_closed;
+/* ... when the connection was cut for another reason: its handler's wish, or
+ * want of memory; when a time-out of the server's has passed; when the client
+ * went away; and when the response has ended. */
+DUSK_EXTERN extern const dusk_cause_t dusk_connection_cut;
+DUSK_EXTERN extern const dusk_cause_t dusk_timed_out;
+DUSK_EXTERN extern const dusk_cause_t dusk_client_gone;
+DUSK_EXTERN extern const dusk_cause_t dusk_response_ended;
+
+/* -- Body ------------------------------------------------------------------ */
+
+/* Gets the body piece by piece: nread > 0 are bytes, borrowed for the call;
+ * then comes exactly one UV_EOF, when the body and its trailer are complete, or
+ * one other error and nothing more: DUSK_EBODYTOOLARGE, DUSK_EBADBODY,
+ * UV_ETIMEDOUT, UV_ECONNRESET (the client left), UV_ECANCELED (we cut it).
+ * After the first three the handler may still answer: its status is then 413,
+ * 400 or 408 by default; if it has not ended the response when the callback
+ * returns, nor sent its header, the server sends that reply itself. The handler
+ * must end the response all the same, to release it. */
+typedef void (*dusk_body_cb)(dusk_request_t *req, ssize_t nread,
+                             const char *data, void *arg);
+
+/* Starts delivering the body to `cb`, from the next turn of the loop on, or
+ * within the handler's call's turn after it has returned; never inside this
+ * call. A client that waits for it is sent 100 Continue. A body that nobody
+ * asks for is read and dropped when the response ends, if less than 256 KiB
+ * are missing; else the connection closes after the response.
+ * Errors: UV_EINVAL, DUSK_EBODYTAKEN the second time, UV_ECANCELED when the
+ * connection was cut or the response has ended. */
+DUSK_EXTERN int dusk_request_body(dusk_request_t *req, dusk_body_cb cb,
+                                  void *arg);
+
+/* Stops delivering, so that the client is slowed down by TCP, and goes on. Of
+ * the body that has been read already no more than one piece may follow a
+ * pause called outside the callback, and none one called inside. */
+DUSK_EXTERN void dusk_request_pause(dusk_request_t *req);
+DUSK_EXTERN void dusk_request_resume(dusk_request_t *req);
+
+/* The whole body at once: `cb` runs once, with status 0 and the NUL-terminated
+ * body, borrowed until the response ends, or with an error of dusk_body_cb or
+ * UV_ENOMEM. More than `max_bytes` is DUSK_EBODYTOOLARGE. Errors as above. */
+typedef void (*dusk_collect_cb)(dusk_request_t *req, int status,
+                                const char *data, size_t len, void *arg);
+DUSK_EXTERN int dusk_request_collect(dusk_request_t *req, size_t max_bytes,
+                                     dusk_collect_cb cb, void *arg);
+
+/* The declared length; DUSK_OFF for a chunked body; 0 when there is none. */
+DUSK_EXTERN uint64_t dusk_request_content_length(const dusk_request_t *req);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -74,9 +74,10 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
 }
 
 dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
-  if (conn->ctx == NULL)
-    dusk_context_with_cancel(conn->stream.worker->ctx, &conn->ctx);
-  return conn->ctx; /* untouched on failure: NULL */
+  if (conn->ctx == NULL &&
+      dusk_context_with_cancel(conn->stream.worker->ctx, &conn->ctx) < 0)
+    return NULL;
+  return conn->ctx;
 }
 
 static void on_closed(dusk__stream_t *stream) {

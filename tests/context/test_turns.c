@@ -387,7 +387,8 @@ static void work_from_elsewhere(child_env_t *env, void *arg) {
   (void)env;
   (void)arg;
   serve_elsewhere(&moved);
-  (void)dusk_context_work(moved.root, &work, moved.root, on_work, on_worked);
+  must(dusk_context_work(moved.root, &work, moved.root, on_work, on_worked) ==
+       0);
 }
 
 static void reference_from_elsewhere(child_env_t *env, void *arg) {

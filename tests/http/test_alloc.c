@@ -116,7 +116,9 @@ static void one_life(loopback_t *lb, const char *request) {
   if (dusk_server_new(lb->root, &config, &lb->server) < 0) return;
   int err = dusk_server_serve(lb->server, "127.0.0.1:0", NULL, NULL);
   if (err == 0) {
-    dusk_server_address(lb->server, 0, lb->address, sizeof(lb->address));
+    assert_int_equal(
+        dusk_server_address(lb->server, 0, lb->address, sizeof(lb->address)),
+        0);
     talk(lb, request);
   }
   dusk_context_t *bound;

@@ -39,7 +39,7 @@ static void on_drop(dusk_request_t *req, ssize_t nread, const char *data,
 
 static void drop(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
-  dusk_request_body(req, on_drop, res);
+  assert_int_equal(dusk_request_body(req, on_drop, res), 0);
 }
 
 static void header_limit_counts_neither_body_nor_followers(void **state) {
@@ -175,8 +175,9 @@ static void who_is_cut_by_a_hook_is_told(void **state) {
   loopback_t lb;
   held_t held;
   int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
-  dusk_request_body(held.req, count_body_end, &held.body_end);
-  dusk_server_on_shutdown(lb.server, close_in_hook, NULL);
+  assert_int_equal(dusk_request_body(held.req, count_body_end, &held.body_end),
+                   0);
+  assert_int_equal(dusk_server_on_shutdown(lb.server, close_in_hook, NULL), 0);
   dusk_context_t *bound;
   assert_int_equal(dusk_context_with_timeout(lb.root, 60000, NULL, &bound), 0);
   int status = 1;

@@ -31,7 +31,8 @@ static void empty(dusk_response_t *res, dusk_request_t *req, void *arg) {
 static void declare(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
   char length[32];
-  dusk_request_query_value(req, "length", length, sizeof length);
+  must(dusk_request_query_value(req, "length", length, sizeof length),
+       "length");
   dusk_response_add_header(res, "Content-Length", length);
   uint64_t left = query_number(req, "write", 0);
   while (left-- > 0)

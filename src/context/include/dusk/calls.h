@@ -48,7 +48,7 @@ struct dusk_sleep {
  * Go: select { case <-time.After(d): case <-ctx.Done(): } */
 DUSK_EXTERN int dusk_context_sleep(dusk_context_t *ctx, dusk_sleep_t *sleep,
                                    dusk_context_t *root, uint64_t duration_ms,
-                                   dusk_sleep_cb cb);
+                                   dusk_sleep_cb cb) DUSK_CHECK_RESULT;
 
 /* As dusk_waiter_stop: true, the callback will never run and the struct is the
  * caller's at once; false, it has begun, or there is no sleep (zeroed, stopped
@@ -89,9 +89,10 @@ struct dusk_work {
  * under a context of another root.
  * Errors: UV_EINVAL, UV_ENOMEM, what uv_queue_work gives.
  * Go: go func() { ... }() with ctx as its first argument */
-DUSK_EXTERN int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
-                                  dusk_context_t *root, dusk_work_cb work_cb,
-                                  dusk_after_work_cb after_cb);
+DUSK_EXTERN int
+dusk_context_work(dusk_context_t *ctx, dusk_work_t *work, dusk_context_t *root,
+                  dusk_work_cb work_cb,
+                  dusk_after_work_cb after_cb) DUSK_CHECK_RESULT;
 
 /* -- Name look-up --------------------------------------------------------- */
 
@@ -128,7 +129,8 @@ DUSK_EXTERN int dusk_context_getaddrinfo(dusk_context_t *ctx,
                                          dusk_context_t *root, const char *node,
                                          const char *service,
                                          const struct addrinfo *hints,
-                                         dusk_getaddrinfo_cb cb, void *arg);
+                                         dusk_getaddrinfo_cb cb,
+                                         void *arg) DUSK_CHECK_RESULT;
 
 /* -- TCP connect ---------------------------------------------------------- */
 
@@ -155,7 +157,7 @@ typedef void (*dusk_connect_cb)(uv_tcp_t *tcp, int err, void *arg);
 DUSK_EXTERN int dusk_context_connect(dusk_context_t *ctx, dusk_context_t *root,
                                      uv_tcp_t *tcp, const char *host,
                                      const char *service, dusk_connect_cb cb,
-                                     void *arg);
+                                     void *arg) DUSK_CHECK_RESULT;
 
 #ifdef __cplusplus
 }

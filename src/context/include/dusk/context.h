@@ -91,7 +91,8 @@ DUSK_EXTERN extern const dusk_cause_t dusk_deadline_exceeded;
  * Several roots on one loop are allowed.
  * Errors: UV_EINVAL, UV_ENOMEM, and what uv_async_init gives.
  * Go: context.Background, but bound to a loop. */
-DUSK_EXTERN int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root);
+DUSK_EXTERN int dusk_context_attach(uv_loop_t *loop, dusk_context_t **ret_root)
+    DUSK_CHECK_RESULT;
 
 typedef void (*dusk_detach_cb)(void *arg);
 
@@ -130,32 +131,34 @@ DUSK_EXTERN uv_loop_t *dusk_context_loop(const dusk_context_t *ctx);
  * Errors: UV_EINVAL (NULL parent, key or output), UV_ENOMEM. */
 
 /* Go: context.WithCancel, WithCancelCause. */
-DUSK_EXTERN int dusk_context_with_cancel(dusk_context_t *parent,
-                                         dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_cancel(dusk_context_t *parent,
+                         dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* A context that ends with UV_ETIMEDOUT and `cause` (NULL:
  * dusk_deadline_exceeded) when uv_hrtime() reaches `deadline_ns`; DUSK_OFF is
  * no deadline yet. If the parent's deadline is strictly earlier, that one
  * counts and `cause` is not used. `cause` is kept, see dusk_cause_t.
  * Go: context.WithDeadlineCause. */
-DUSK_EXTERN int dusk_context_with_deadline(dusk_context_t *parent,
-                                           uint64_t deadline_ns,
-                                           const dusk_cause_t *cause,
-                                           dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_deadline(dusk_context_t *parent, uint64_t deadline_ns,
+                           const dusk_cause_t *cause,
+                           dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* The same, `timeout_ms` from now by uv_hrtime (not by the loop's cached
  * time); 0 has ended on return, DUSK_OFF and what would overflow is none.
  * Go: context.WithTimeoutCause. */
-DUSK_EXTERN int dusk_context_with_timeout(dusk_context_t *parent,
-                                          uint64_t timeout_ms,
-                                          const dusk_cause_t *cause,
-                                          dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_timeout(dusk_context_t *parent, uint64_t timeout_ms,
+                          const dusk_cause_t *cause,
+                          dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* A context that answers `value` for `key`, see dusk_key_t. Both are kept for
  * the context's life. Go: context.WithValue. */
-DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent,
-                                        const dusk_key_t *key, void *value,
-                                        dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_value(dusk_context_t *parent, const dusk_key_t *key,
+                        void *value,
+                        dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* A context that ends with `parent` as ever, but belongs to the tree of `root`
  * (any context of it): that loop serves the deadlines and waiters below it, and
@@ -168,17 +171,18 @@ DUSK_EXTERN int dusk_context_with_value(dusk_context_t *parent,
  * even when the parent's root has been detached. With a `root` of the parent's
  * own tree this is with_cancel. Both roots' loops may run, or not, on any
  * thread. Beyond Go, whose contexts are on no loop. */
-DUSK_EXTERN int dusk_context_with_root(dusk_context_t *parent,
-                                       dusk_context_t *root,
-                                       dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
+                       dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* A context that answers its parent's values, and is else as a root: it has no
  * deadline, and neither its parent's end nor a cancel ends it; nor does it
  * limit what is derived from it. For what must be done after the parent's end.
  * Only its last release ends it, as that of any context.
  * Go: context.WithoutCancel. */
-DUSK_EXTERN int dusk_context_without_cancel(dusk_context_t *parent,
-                                            dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_without_cancel(dusk_context_t *parent,
+                            dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* -- Ending --------------------------------------------------------------- */
 

@@ -8,8 +8,12 @@
 
 #if defined(__GNUC__)
 #define DUSK_EXTERN __attribute__((visibility("default")))
+/* Where a failure that nobody looks at loses something: an output that is not
+ * set, a callback that never comes. */
+#define DUSK_CHECK_RESULT __attribute__((warn_unused_result))
 #else
 #define DUSK_EXTERN
+#define DUSK_CHECK_RESULT
 #endif
 
 #ifdef __cplusplus

@@ -49,8 +49,9 @@ typedef struct dusk_signals dusk_signals_t;
  * hands a signal over only to a callback that waits for it. 1 suffices for one
  * kind of signal. A signal takes a byte. Errors: UV_EINVAL, UV_ENOMEM.
  * Go: make(chan os.Signal, n) */
-DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
-                                 dusk_signals_t **ret_signals);
+DUSK_EXTERN int
+dusk_signals_new(dusk_context_t *root, unsigned capacity,
+                 dusk_signals_t **ret_signals) DUSK_CHECK_RESULT;
 
 /* Adds `count` signal numbers to what the receiver wants; in force on return.
  * `count` 0 is every signal that can be caught, but those by which a program's
@@ -62,7 +63,7 @@ DUSK_EXTERN int dusk_signals_new(dusk_context_t *root, unsigned capacity,
  * uv_signal_start gives, UV_EBUSY if somebody has put another disposition over
  * his own uv_signal_t. Go: signal.Notify */
 DUSK_EXTERN int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
-                                    size_t count);
+                                    size_t count) DUSK_CHECK_RESULT;
 
 typedef void (*dusk_signals_cb)(dusk_signals_t *signals, int signum, void *arg);
 
@@ -131,9 +132,10 @@ DUSK_EXTERN const char *dusk_signal_text(int signum);
  * comes any more. `count` 0: all, as above. The loop is that of the parent's
  * root; loop thread only. Errors: as dusk_signals_notify.
  * Go: signal.NotifyContext */
-DUSK_EXTERN int dusk_context_with_signals(dusk_context_t *parent,
-                                          const int *signums, size_t count,
-                                          dusk_context_t **ret_ctx);
+DUSK_EXTERN int
+dusk_context_with_signals(dusk_context_t *parent, const int *signums,
+                          size_t count,
+                          dusk_context_t **ret_ctx) DUSK_CHECK_RESULT;
 
 /* The number of the signal that `cause` tells of, for one that a signal context
  * has ended with, and all that ended with it; 0 for any other, and for NULL.

@@ -11,7 +11,7 @@ extern "C" {
 
 typedef struct dusk_mux dusk_mux_t;
 
-DUSK_EXTERN int dusk_mux_new(dusk_mux_t **ret_mux);
+DUSK_EXTERN int dusk_mux_new(dusk_mux_t **ret_mux) DUSK_CHECK_RESULT;
 DUSK_EXTERN void dusk_mux_free(dusk_mux_t *mux);
 
 /* Registers `handler` for a pattern, "[METHOD ]PATH": a path that ends in '/'
@@ -23,7 +23,8 @@ DUSK_EXTERN void dusk_mux_free(dusk_mux_t *mux);
  * query, white space, a broken escape or one of NUL; and for braces, which are
  * kept for wildcards ('%7B' is one as such). UV_EEXIST, UV_ENOMEM. */
 DUSK_EXTERN int dusk_mux_handle(dusk_mux_t *mux, const char *pattern,
-                                dusk_handler_cb handler, void *arg);
+                                dusk_handler_cb handler,
+                                void *arg) DUSK_CHECK_RESULT;
 
 /* The handler to give to the server, with the mux as its argument (NULL is an
  * error of dusk_server_new). Answers 404, or 405 with Allow when only the

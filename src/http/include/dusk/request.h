@@ -45,10 +45,12 @@ DUSK_EXTERN const char *dusk_request_trailer(const dusk_request_t *req,
  * UV_ENOENT when there is none, UV_EINVAL for a bad escape or a NUL byte,
  * UV_ENOBUFS when it doesn't fit. */
 DUSK_EXTERN int dusk_request_query_value(dusk_request_t *req, const char *name,
-                                         char *buf, size_t size);
+                                         char *buf,
+                                         size_t size) DUSK_CHECK_RESULT;
 
 /* Decodes %XX of a NUL-terminated `text`, as above. */
-DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf, size_t size);
+DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf,
+                                    size_t size) DUSK_CHECK_RESULT;
 
 /* The peer's address, "127.0.0.1:40312", "[::1]:40312" or, with its zone,
  * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Asked from the kernel the
@@ -104,7 +106,7 @@ typedef void (*dusk_body_cb)(dusk_request_t *req, ssize_t nread,
  * Errors: UV_EINVAL, DUSK_EBODYTAKEN the second time, UV_ECANCELED when the
  * connection was cut or the response has ended. */
 DUSK_EXTERN int dusk_request_body(dusk_request_t *req, dusk_body_cb cb,
-                                  void *arg);
+                                  void *arg) DUSK_CHECK_RESULT;
 
 /* Stops delivering, so that the client is slowed down by TCP, and goes on. Of
  * the body that has been read already no more than one piece may follow a
@@ -118,7 +120,8 @@ DUSK_EXTERN void dusk_request_resume(dusk_request_t *req);
 typedef void (*dusk_collect_cb)(dusk_request_t *req, int status,
                                 const char *data, size_t len, void *arg);
 DUSK_EXTERN int dusk_request_collect(dusk_request_t *req, size_t max_bytes,
-                                     dusk_collect_cb cb, void *arg);
+                                     dusk_collect_cb cb,
+                                     void *arg) DUSK_CHECK_RESULT;
 
 /* The declared length; DUSK_OFF for a chunked body; 0 when there is none. */
 DUSK_EXTERN uint64_t dusk_request_content_length(const dusk_request_t *req);

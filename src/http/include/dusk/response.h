@@ -104,7 +104,8 @@ DUSK_EXTERN int dusk_response_end_ref(dusk_response_t *res, const void *data,
  * end. Errors: UV_EINVAL, UV_EBUSY while one waits, UV_ECANCELED. */
 typedef void (*dusk_drained_cb)(dusk_response_t *res, void *arg);
 DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
-                                         dusk_drained_cb cb, void *arg);
+                                         dusk_drained_cb cb,
+                                         void *arg) DUSK_CHECK_RESULT;
 
 /* Gives the response up: what was written goes out, the connection closes, and
  * a body that was begun is never made to look whole. If the server has failed
@@ -125,7 +126,8 @@ DUSK_EXTERN void dusk_response_reset(dusk_response_t *res);
  * DUSK_EHIJACKED, UV_ECANCELED, UV_EBUSY while written bytes wait, UV_ENOMEM,
  * what dup gives; the response is then as before. Go: http.Hijacker. */
 DUSK_EXTERN int dusk_response_hijack(dusk_response_t *res, uv_os_sock_t *ret_fd,
-                                     char **ret_early, size_t *ret_early_len);
+                                     char **ret_early,
+                                     size_t *ret_early_len) DUSK_CHECK_RESULT;
 
 #ifdef __cplusplus
 }

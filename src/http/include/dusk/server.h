@@ -119,7 +119,7 @@ typedef struct dusk_server_config {
  * AArch64), what uv_timer_init and the like give. */
 DUSK_EXTERN int dusk_server_new(dusk_context_t *root,
                                 const dusk_server_config_t *config,
-                                dusk_server_t **ret_server);
+                                dusk_server_t **ret_server) DUSK_CHECK_RESULT;
 
 /* Gives the caller's reference up; uv_loop_close fails before. A server that
  * has not been shut down is closed by it. The memory goes when the last handle,
@@ -150,13 +150,14 @@ typedef void (*dusk_serve_cb)(dusk_server_t *server, int err, void *arg);
  * (nothing is opened), what getaddrinfo (numeric or local names only), bind and
  * listen give. Go: Server.ListenAndServe. */
 DUSK_EXTERN int dusk_server_serve(dusk_server_t *server, const char *address,
-                                  dusk_serve_cb cb, void *arg);
+                                  dusk_serve_cb cb,
+                                  void *arg) DUSK_CHECK_RESULT;
 
 /* Writes the address of the `index`-th listener, in the order of the calls, as
  * "127.0.0.1:8080", "[::]:8080" or "unix:PATH", NUL-terminated.
  * Errors: UV_ENOENT when there is none, UV_ENOBUFS when it doesn't fit. */
 DUSK_EXTERN int dusk_server_address(const dusk_server_t *server, size_t index,
-                                    char *buf, size_t size);
+                                    char *buf, size_t size) DUSK_CHECK_RESULT;
 
 /* Lame duck: while it is on, responses say `Connection: close` and nothing
  * else changes, so that it can be taken back. No effect once shutdown began. */
@@ -279,7 +280,7 @@ typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
  * Go: Server.Shutdown. */
 DUSK_EXTERN int dusk_server_shutdown(dusk_server_t *server,
                                      dusk_context_t *bound, dusk_shutdown_cb cb,
-                                     void *arg);
+                                     void *arg) DUSK_CHECK_RESULT;
 
 /* Cuts everything at once: listeners, and connections whatever they do; their
  * requests' contexts are cancelled with dusk_server_closed. Waiting shutdowns
@@ -295,7 +296,7 @@ DUSK_EXTERN void dusk_server_close(dusk_server_t *server);
 DUSK_EXTERN int dusk_server_on_shutdown(dusk_server_t *server,
                                         void (*cb)(dusk_server_t *server,
                                                    void *arg),
-                                        void *arg);
+                                        void *arg) DUSK_CHECK_RESULT;
 
 /* The context that is cancelled when a drain begins; it is no error: requests
  * stay live. Streams, long polls and hijacked connections watch it and end by

@@ -1,5 +1,7 @@
 /* A drain's report as text. The order of the fields is one table for people's
  * line and machines' object. */
+#include "sized.h"
+
 #include <dusk/http.h>
 
 #include <stdarg.h>
@@ -125,7 +127,7 @@ static const char *reason(const dusk_report_t *report) {
   }
 }
 
-size_t dusk_report_text(const dusk_report_t *report, char *buf, size_t size) {
+static size_t write_text(const dusk_report_t *report, char *buf, size_t size) {
   text_t text = {.buf = buf, .size = size};
   append(&text, "%s %llu ms%s", was_cut(report) ? "cut after" : "drained in",
          (unsigned long long)report->drain_ms, reason(report));
@@ -172,7 +174,7 @@ static void append_json_counts(text_t *text, const dusk_report_t *report,
            (unsigned long long)value(report, &fields[i]));
 }
 
-size_t dusk_report_json(const dusk_report_t *report, char *buf, size_t size) {
+static size_t write_json(const dusk_report_t *report, char *buf, size_t size) {
   static const char *const phases[] = {"serving", "lame duck", "draining",
                                        "closed"};
   text_t text = {.buf = buf, .size = size};
@@ -188,4 +190,18 @@ size_t dusk_report_json(const dusk_report_t *report, char *buf, size_t size) {
   append_json_string(&text, report->oldest);
   append(&text, "}");
   return text.len;
+}
+
+size_t dusk_report_text_sized(const dusk_report_t *report, size_t report_size,
+                              char *buf, size_t size) {
+  dusk_report_t known;
+  dusk__sized_copy(&known, sizeof(known), report, report_size);
+  return write_text(&known, buf, size);
+}
+
+size_t dusk_report_json_sized(const dusk_report_t *report, size_t report_size,
+                              char *buf, size_t size) {
+  dusk_report_t known;
+  dusk__sized_copy(&known, sizeof(known), report, report_size);
+  return write_json(&known, buf, size);
 }

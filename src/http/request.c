@@ -254,6 +254,21 @@ dusk_context_t *dusk_request_draining(dusk_request_t *handle) {
   return ex ? ex->worker->draining : NULL;
 }
 
+dusk_context_t *dusk_request_root(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->worker->root : NULL;
+}
+
+uv_loop_t *dusk_request_loop(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->worker->loop : NULL;
+}
+
+void *dusk_request_worker_data(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? ex->worker->data : NULL;
+}
+
 void dusk_request_set_data(dusk_request_t *handle, void *data) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex) ex->req.data = data;

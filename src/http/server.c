@@ -2,9 +2,13 @@
  * does lies elsewhere: in the storeys below. */
 #include "server.h"
 
+#include "sized.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { THREADS_MAX = 1024 };
 
 const dusk_cause_t dusk_drain_cancelled = {UV_ECANCELED,
                                            "the server's drain is ending"};
@@ -60,6 +64,16 @@ static void on_unused(dusk__worker_t *worker) {
   dusk__server_release(worker->server);
 }
 
+static void stop_worker(dusk_server_t *server, size_t index) {
+  const dusk_server_config_t *config = &server->config;
+  dusk__worker_t *worker = dusk__server_worker(server);
+  void *data = worker->data;
+  worker->data = NULL;
+  if (config->on_worker_stop)
+    config->on_worker_stop(server, worker->root, index, data,
+                           config->on_worker_arg);
+}
+
 static void on_cut_timer_closed(uv_handle_t *handle) {
   dusk_server_t *server = handle->data;
   dusk__worker_release(dusk__server_worker(server));
@@ -72,6 +86,7 @@ void dusk__server_close_handles(dusk_server_t *server) {
     dusk__worker_at_turn_last(worker, &server->task);
     return;
   }
+  stop_worker(server, 0);
   dusk__seal_close(&server->seal);
   dusk__worker_ref(worker);
   uv_close((uv_handle_t *)&server->cut_timer, on_cut_timer_closed);
@@ -154,6 +169,14 @@ static void set_defaults(dusk_server_config_t *config) {
   default_to(&config->cancel_grace_ms, 250);
 }
 
+static int set_threads(dusk_server_config_t *config) {
+  default_to(&config->threads, 1);
+  if (config->threads == DUSK_THREAD_A_CORE)
+    config->threads = uv_available_parallelism();
+  if (config->threads > THREADS_MAX) return UV_EINVAL;
+  return config->threads == 1 ? 0 : UV_ENOTSUP;
+}
+
 /* See the head of http.h. */
 static void ignore_sigpipe(void) {
   struct sigaction action;
@@ -192,6 +215,15 @@ static void furnish(dusk_server_t *server, dusk__lane_t *lane) {
   dusk__drain_init(&lane->drain, worker, NULL);
 }
 
+static int start_worker(dusk_server_t *server, dusk_context_t *root,
+                        size_t index) {
+  const dusk_server_config_t *config = &server->config;
+  if (config->on_worker_start == NULL) return 0;
+  return config->on_worker_start(server, root, index,
+                                 &dusk__server_worker(server)->data,
+                                 config->on_worker_arg);
+}
+
 /* None of these can fail; they leave open handles. */
 static void open_handles(dusk_server_t *server, dusk_context_t *root) {
   dusk__worker_init(dusk__server_worker(server), root, dusk__conn_expired,
@@ -202,10 +234,9 @@ static void open_handles(dusk_server_t *server, dusk_context_t *root) {
   server->cut_timer.data = server;
 }
 
-int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
-                    dusk_server_t **ret_server) {
-  if (root == NULL || config == NULL || config->handler == NULL ||
-      ret_server == NULL || dusk_context_loop(root) == NULL ||
+static int make_server(dusk_context_t *root, const dusk_server_config_t *config,
+                       dusk_server_t **ret_server) {
+  if (config->handler == NULL ||
       (config->handler == dusk_mux_serve && config->handler_arg == NULL))
     return UV_EINVAL;
   dusk_server_t *server = calloc(1, sizeof(*server));
@@ -224,10 +255,12 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
                       &accepted);
   furnish(server, &server->lane);
   dusk__shutdown_init(server);
-  int err = make_contexts(server, root);
+  int err = set_threads(&server->config);
+  if (err == 0) err = make_contexts(server, root);
   if (err == 0)
     err = dusk__gather_init(&server->lane.gather, &dusk__conn_events);
-  if (err < 0) {
+  if (err == 0) err = start_worker(server, root, 0);
+  if (err != 0) {
     dusk__server_release(server);
     return err;
   }
@@ -235,6 +268,17 @@ int dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
   ignore_sigpipe();
   *ret_server = server;
   return 0;
+}
+
+int dusk_server_new_sized(dusk_context_t *root,
+                          const dusk_server_config_t *config,
+                          size_t config_size, dusk_server_t **ret_server) {
+  if (root == NULL || config == NULL || ret_server == NULL ||
+      dusk_context_loop(root) == NULL)
+    return UV_EINVAL;
+  dusk_server_config_t known;
+  int err = dusk__sized_take(&known, sizeof(known), config, config_size);
+  return err == 0 ? make_server(root, &known, ret_server) : err;
 }
 
 void dusk_server_unref(dusk_server_t *server) {

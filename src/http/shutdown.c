@@ -7,6 +7,8 @@
  * What goes on in between is the seal's and the drain's. */
 #include "server.h"
 
+#include "sized.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -335,9 +337,8 @@ static void report_times(const dusk_server_t *server,
   if (deadline != DUSK_OFF) report->left_ms = ms_between(now, deadline);
 }
 
-void dusk_server_report(const dusk_server_t *server,
+static void make_report(const dusk_server_t *server,
                         dusk_report_t *ret_report) {
-  assert(dusk__server_on_thread(server));
   dusk__tally_t tally;
   dusk__drained_t drained;
   dusk__server_tally(server, &tally);
@@ -351,4 +352,12 @@ void dusk_server_report(const dusk_server_t *server,
   report_drained(&drained, dusk__now_ms(&server->lane.worker), ret_report);
   ret_report->left_ms = DUSK_OFF;
   if (server->plan.started_ns) report_times(server, &drained, ret_report);
+}
+
+void dusk_server_report_sized(const dusk_server_t *server,
+                              dusk_report_t *ret_report, size_t report_size) {
+  assert(dusk__server_on_thread(server));
+  dusk_report_t report;
+  make_report(server, &report);
+  dusk__sized_copy(ret_report, report_size, &report, sizeof(report));
 }

@@ -21,6 +21,7 @@ typedef struct dusk__worker {
   dusk_server_t *server;
   const dusk_server_config_t *config; /* the server's, defaults filled in */
 
+  void *data;           /* the users': on_worker_start's */
   dusk_context_t *root; /* names the loop */
   dusk_context_t *ctx;  /* parent of the connections'; the hard cancel */
   dusk_context_t *draining;

@@ -6,13 +6,29 @@
  * dusk/mux.h, dusk/request.h and dusk/response.h (with what a handler is). What
  * is said here holds for each of them.
  *
- * Threads: all functions belong to the thread of the server's loop, and all
- * callbacks run there; with assertions on, the wrong thread stops the program.
- * Whoever takes the loop over from a thread that ran it uses the server only
- * once it has closed. The library never logs, exits, or touches signals, with
- * one exception: the first server made sets SIGPIPE to ignored if it finds its
- * default disposition, since libuv writes without MSG_NOSIGNAL and a client
- * that hangs up must cost a UV_EPIPE, not the process.
+ * Threads: a server belongs to the loop of the root that it was made with. It
+ * may have more loops, each on a thread of its own (`threads`); a connection,
+ * with all its requests, stays on one of them. Two kinds of functions and
+ * callbacks:
+ *   of the server   all functions that take a dusk_server_t; on_error, what
+ *                   serve and shutdown call, the hooks of on_shutdown: on the
+ *                   server's loop, and for its thread alone
+ *   of a request    all functions that take a request or a response; handlers,
+ *                   on_request_end, on_request_cut, what body, collect and
+ *                   on_drained call, releases: on that request's loop, and for
+ *                   its thread alone
+ * on_worker_start and on_worker_stop run on the loop that they tell of. With
+ * one loop, the default, all of this is one thread. With several, handlers run
+ * at the same time: what they share, such as their `arg`, is theirs to guard;
+ * dusk_request_root names the loop to wait on, and dusk_request_worker_data is
+ * what handlers of one loop have to themselves. With assertions on, the wrong
+ * thread stops the program. Whoever takes the server's loop over from a thread
+ * that ran it uses the server only once it has closed.
+ *
+ * The library never logs, exits, or touches signals, with one exception: the
+ * first server made sets SIGPIPE to ignored if it finds its default
+ * disposition, since libuv writes without MSG_NOSIGNAL and a client that hangs
+ * up must cost a UV_EPIPE, not the process.
  *
  * Strict C: see dusk/context.h.
  *

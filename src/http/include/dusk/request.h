@@ -67,8 +67,19 @@ DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
  * Go: Request.Context. */
 DUSK_EXTERN dusk_context_t *dusk_request_context(dusk_request_t *req);
 
-/* Is dusk_server_draining of the request's server. */
+/* Ends with dusk_server_draining of the request's server; borrowed for as long
+ * as the server is there. */
 DUSK_EXTERN dusk_context_t *dusk_request_draining(dusk_request_t *req);
+
+/* The root of the loop that the request is on, and that loop: for the waiters,
+ * calls, timers and whatever else its handler waits with. Borrowed from the
+ * server; NULL for a request that is over. */
+DUSK_EXTERN dusk_context_t *dusk_request_root(const dusk_request_t *req);
+DUSK_EXTERN uv_loop_t *dusk_request_loop(const dusk_request_t *req);
+
+/* What on_worker_start has made for the loop that the request is on; NULL if
+ * that is nothing, and once on_worker_stop has been called. */
+DUSK_EXTERN void *dusk_request_worker_data(const dusk_request_t *req);
 
 /* Something of the handler's own, kept with the request; NULL at first. */
 DUSK_EXTERN void dusk_request_set_data(dusk_request_t *req, void *data);

@@ -15,7 +15,7 @@ typedef struct dusk_response dusk_response_t;
 
 /* Answers a request; called when its header is complete, one request of a
  * connection at a time. It ends its response before it returns or later, from
- * any callback on the loop; it must end it, also when the client has gone:
+ * any callback on the same loop; it must end it, also when the client has gone:
  * request and response stay valid until it does, and no longer, except that
  * within the handler's own call, and in every callback that is given one of
  * them, they outlive the end of the response. When the connection was cut, or

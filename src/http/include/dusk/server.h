@@ -35,7 +35,30 @@ typedef void (*dusk_request_cut_cb)(dusk_request_t *req, uint64_t age_ms,
 typedef void (*dusk_error_cb)(dusk_server_t *server, int err, const char *text,
                               void *arg);
 
-/* Zero is the default told here, DUSK_OFF is none. */
+/* A loop of the server begins, or ends; both on its thread. `index` counts from
+ * 0, which is the loop of dusk_server_new's root; `root` is the loop's root,
+ * borrowed, for what is to wait there. `server` only tells which one it is: its
+ * functions are for its own loop, once dusk_server_new has returned.
+ *   start  before dusk_server_new returns and a handler runs there. *data, NULL
+ *          at first, is what dusk_request_worker_data gives from then on. An
+ *          error that it returns is dusk_server_new's
+ *   stop   once for each start that returned 0, when nothing of the server goes
+ *          on there any more, but that handlers may still hold responses whose
+ *          connections have gone. On loop 0 inside dusk_server_unref or later;
+ *          on another, whose thread ends next, all that start and the handlers
+ *          opened is to be closed: the loop turns until that is done
+ */
+typedef int (*dusk_worker_start_cb)(dusk_server_t *server, dusk_context_t *root,
+                                    size_t index, void **data, void *arg);
+typedef void (*dusk_worker_stop_cb)(dusk_server_t *server, dusk_context_t *root,
+                                    size_t index, void *data, void *arg);
+
+/* For `threads`: as many as there are processors for this process. */
+#define DUSK_THREAD_A_CORE (UINT64_MAX - 1)
+
+/* Zero is the default told here, DUSK_OFF is none. It may grow, at its end; a
+ * program goes on with a library that knows fewer fields, or more, unless it
+ * sets one of those that the library doesn't know. */
 typedef struct dusk_server_config {
   /* Answers every request; a dusk_mux_t's is dusk_mux_serve, with the mux as
    * its argument. Required. */
@@ -47,6 +70,15 @@ typedef struct dusk_server_config {
    * Go: Server.BaseContext. */
   dusk_context_t *base;
 
+  /* 1: how many loops serve, each on a thread: the one of dusk_server_new's
+   * root, and threads - 1 that the server makes, with a root each. A connection
+   * goes to the one with the fewest. At most 1,024. */
+  uint64_t threads;
+
+  dusk_worker_start_cb on_worker_start;
+  dusk_worker_stop_cb on_worker_stop;
+  void *on_worker_arg;
+
   uint64_t idle_timeout_ms;    /* 60 s: a kept connection without a request */
   uint64_t header_timeout_ms;  /* 10 s: a request's whole header; 408 */
   uint64_t body_timeout_ms;    /* 30 s: between two reads of a body; 408 */
@@ -56,7 +88,8 @@ typedef struct dusk_server_config {
   uint64_t max_header_bytes; /* 64 KiB: request line and header; 414, 431 */
   uint64_t max_header_count; /* 500: header fields; 431 */
   uint64_t max_body_bytes;   /* 1 MiB: a request's body; 413 */
-  uint64_t max_connections;  /* none: beyond it clients wait in the backlog */
+  uint64_t max_connections;  /* none: on all loops; beyond it clients wait in
+                              * the backlog */
   uint64_t max_requests; /* none: of a connection; the last answer closes it */
 
   uint64_t quiet_window_ms; /* 1 s: in a drain an idle connection is closed
@@ -113,13 +146,24 @@ typedef struct dusk_server_config {
   void *on_error_arg;
 } dusk_server_config_t;
 
+/* dusk_server_new with the size of the caller's struct, for what can't call an
+ * inline function; so it is with all that end in _sized. */
+DUSK_EXTERN int
+dusk_server_new_sized(dusk_context_t *root, const dusk_server_config_t *config,
+                      size_t config_size,
+                      dusk_server_t **ret_server) DUSK_CHECK_RESULT;
+
 /* A server on the loop of `root`, which must outlive it; `config` is copied.
- * Owned by the caller until dusk_server_unref. Errors: UV_EINVAL, UV_ENOMEM,
- * UV_ENOTSUP where the allocator's pointers carry tags (memory tagging on
- * AArch64), what uv_timer_init and the like give. */
-DUSK_EXTERN int dusk_server_new(dusk_context_t *root,
-                                const dusk_server_config_t *config,
-                                dusk_server_t **ret_server) DUSK_CHECK_RESULT;
+ * Owned by the caller until dusk_server_unref. Errors: UV_EINVAL, also where
+ * `config` sets what the library doesn't know; UV_ENOMEM, UV_ENOTSUP where the
+ * allocator's pointers carry tags (memory tagging on AArch64) and, as yet, for
+ * more than one thread; what on_worker_start, uv_timer_init and the like give.
+ */
+static inline DUSK_CHECK_RESULT int
+dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
+                dusk_server_t **ret_server) {
+  return dusk_server_new_sized(root, config, sizeof(*config), ret_server);
+}
 
 /* Gives the caller's reference up; uv_loop_close fails before. A server that
  * has not been shut down is closed by it. The memory goes when the last handle,
@@ -159,8 +203,9 @@ DUSK_EXTERN int dusk_server_serve(dusk_server_t *server, const char *address,
 DUSK_EXTERN int dusk_server_address(const dusk_server_t *server, size_t index,
                                     char *buf, size_t size) DUSK_CHECK_RESULT;
 
-/* Lame duck: while it is on, responses say `Connection: close` and nothing
- * else changes, so that it can be taken back. No effect once shutdown began. */
+/* Lame duck: while it is on, responses of all loops say `Connection: close` and
+ * nothing else changes, so that it can be taken back. No effect once shutdown
+ * began. */
 DUSK_EXTERN void dusk_server_lame_duck(dusk_server_t *server, bool on);
 
 /* -- Shutdown -------------------------------------------------------------- */
@@ -184,7 +229,7 @@ typedef enum dusk_seal {
   DUSK_SEAL_BLIND,
 } dusk_seal_t;
 
-/* What a drain did. In the end it adds up:
+/* What a drain did; may grow, at its end. In the end it adds up:
  * conns_open + conns_accepted = the seven conns_ counts below them;
  * requests_running + requests_begun = the four requests_ counts below them. */
 typedef struct dusk_report {
@@ -246,16 +291,32 @@ typedef struct dusk_report {
   uint64_t oldest_ms; /* its age */
 } dusk_report_t;
 
-/* Fills *ret_report with the drain so far. */
-DUSK_EXTERN void dusk_server_report(const dusk_server_t *server,
-                                    dusk_report_t *ret_report);
+/* Fills *ret_report with the drain so far, of all loops. */
+DUSK_EXTERN void dusk_server_report_sized(const dusk_server_t *server,
+                                          dusk_report_t *ret_report,
+                                          size_t report_size);
+static inline void dusk_server_report(const dusk_server_t *server,
+                                      dusk_report_t *ret_report) {
+  dusk_server_report_sized(server, ret_report, sizeof(*ret_report));
+}
 
 /* Writes a report as one line for people, or as one JSON object; without line
- * end, NUL-terminated, cut to `size`. Return the length of the whole text. */
-DUSK_EXTERN size_t dusk_report_text(const dusk_report_t *report, char *buf,
-                                    size_t size);
-DUSK_EXTERN size_t dusk_report_json(const dusk_report_t *report, char *buf,
-                                    size_t size);
+ * end, NUL-terminated, cut to `size`. Return the length of the whole text. Any
+ * thread. */
+DUSK_EXTERN size_t dusk_report_text_sized(const dusk_report_t *report,
+                                          size_t report_size, char *buf,
+                                          size_t size);
+DUSK_EXTERN size_t dusk_report_json_sized(const dusk_report_t *report,
+                                          size_t report_size, char *buf,
+                                          size_t size);
+static inline size_t dusk_report_text(const dusk_report_t *report, char *buf,
+                                      size_t size) {
+  return dusk_report_text_sized(report, sizeof(*report), buf, size);
+}
+static inline size_t dusk_report_json(const dusk_report_t *report, char *buf,
+                                      size_t size) {
+  return dusk_report_json_sized(report, sizeof(*report), buf, size);
+}
 
 /* `status`: 0 when everything was answered; UV_ETIMEDOUT or UV_ECANCELED when
  * the bound's end, or dusk_server_close, cancelled or cut something;
@@ -266,11 +327,14 @@ typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
 
 /* Shuts the server down without losing a request: seals the listeners and
  * closes them, closes idle connections, lets running requests finish, and calls
- * `cb` in the loop's turn in which the last connection went. The end of
- * `bound`, which the server holds a reference of, bounds all of it:
- * cancel_grace before its deadline the contexts of the requests that are left
- * are cancelled, with dusk_drain_cancelled, and at the deadline they are cut. A
- * bound that is cancelled does both at once, with the grace in between.
+ * `cb` in the loop's turn in which the last connection went; where that was on
+ * another loop, in the server's next turn. The end of `bound`, which the server
+ * holds a reference of, bounds all of it: cancel_grace before its deadline the
+ * contexts of the requests that are left are cancelled, with
+ * dusk_drain_cancelled, and at the deadline they are cut. A bound that is
+ * cancelled does both at once, with the grace in between. A handler that keeps
+ * another loop than the server's from turning keeps no `cb` waiting: its loop's
+ * connections are cut without it.
  *
  * May be called before serving, and again: later calls wait too, and their
  * bounds can only bring the end nearer. `cb` runs once for each call, never

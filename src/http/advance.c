@@ -5,8 +5,7 @@
 #include "advance.h"
 
 #include "body.h"
-#include "chars.h"
-#include "parser.h"
+#include "h1_parse.h"
 #include "request.h"
 #include "response.h"
 
@@ -16,15 +15,11 @@ void dusk__advance_refuse(dusk__conn_t *conn, int status) {
   dusk__response_refuse(conn->ex, status);
 }
 
-/* A request begins with its first byte; empty lines before it are skipped (RFC
- * 9112, 2.2). False when there is none. */
+/* A request begins with its first byte. False when there is none. */
 static bool begin_message(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   if (ex->begun) return true;
-  while (ex->start < ex->filled && dusk__is_line_end(ex->buffer[ex->start]))
-    ex->start++;
-  ex->parsed = ex->start;
-  if (ex->start == ex->filled) return false;
+  if (!dusk__h1_begin(&ex->h1)) return false;
   ex->begun = true;
   ex->req.begun_ms = dusk__now_ms(conn->stream.worker);
   conn->requests++;
@@ -62,15 +57,12 @@ static bool begin_timeout(dusk__exchange_t *ex) {
 static void dispatch(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   const dusk_server_config_t *config = conn->stream.worker->config;
-  ex->body_at = ex->parsed;
-  bool room = ex->req.complete ||
-              ex->capacity - ex->body_at >= DUSK__BODY_ROOM ||
-              dusk__ex_grow(ex, ex->capacity + DUSK__BODY_ROOM);
-  if (!room || !begin_timeout(ex)) {
+  assert(ex->stage == DUSK__STAGE_HEADER);
+  if (!dusk__h1_make_body_room(&ex->h1) || !begin_timeout(ex)) {
     dusk__advance_refuse(conn, 503);
     return;
   }
-  assert(ex->stage == DUSK__STAGE_READY);
+  if (!ex->h1.complete) ex->req.body_state = DUSK__BODY_UNASKED;
   ex->stage = DUSK__STAGE_HANDLING;
   dusk__ex_enter(ex);
   config->handler(dusk__ex_response(ex), dusk__ex_request(ex),
@@ -82,20 +74,29 @@ static void dispatch(dusk__conn_t *conn) {
 static bool step_header(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
   assert(ex->begun && ex->callbacks == 0);
-  if (ex->parsed == ex->filled && !conn->stream.has_ended) return false;
-  dusk__parser_run(ex);
-  int refusal = ex->refusal;
-  if (refusal == 0) refusal = dusk__ex_header_too_large(ex);
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER && conn->stream.has_ended)
-    refusal = 400;
-  if (refusal == 0 && ex->stage == DUSK__STAGE_HEADER) {
-    if (dusk__ex_make_room(ex)) return false;
-    refusal = 503; /* no memory for the rest of it */
-  }
-  if (refusal)
-    dusk__advance_refuse(conn, refusal);
-  else
+  if (dusk__h1_unparsed(&ex->h1) == 0 && !conn->stream.has_ended) return false;
+  switch (dusk__h1_parse(&ex->h1)) {
+  case DUSK__H1_HEADER:
     dispatch(conn);
+    return true;
+  case DUSK__H1_DEFECT:
+    dusk__advance_refuse(conn, ex->h1.defect);
+    return true;
+  default:
+    if (!conn->stream.has_ended && dusk__h1_make_room(&ex->h1)) return false;
+    /* Cut short, or no memory for the rest of it. */
+    dusk__advance_refuse(conn, conn->stream.has_ended ? 400 : 503);
+    return true;
+  }
+}
+
+/* The next piece of a body, its end, or what is wrong with it. False when the
+ * exchange has gone meanwhile. */
+static bool step_body(dusk__conn_t *conn) {
+  dusk__exchange_t *ex = conn->ex;
+  dusk__h1_verdict_t verdict = dusk__h1_parse(&ex->h1);
+  if (verdict == DUSK__H1_PIECE) return dusk__body_take(ex) && conn->ex == ex;
+  if (verdict == DUSK__H1_DEFECT) dusk__body_fail(ex, ex->h1.defect);
   return true;
 }
 
@@ -111,9 +112,9 @@ static void answer_failure(dusk__conn_t *conn, dusk__exchange_t *ex) {
  * something must be waited for. */
 static bool step_finish(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  assert(ex->begun && ex->callbacks == 0 && !ex->parsing);
+  assert(ex->begun && ex->callbacks == 0);
   bool keep = !ex->res.close && ex->req.failure == 0;
-  if (keep && !ex->req.complete) return false; /* the rest is being dropped */
+  if (keep && !ex->h1.complete) return false; /* the rest is being dropped */
   if (!keep && dusk__stream_flush(&conn->stream) < 0) return false;
   if (conn->stream.queued > 0) return false;
   if (keep) {
@@ -121,10 +122,8 @@ static bool step_finish(dusk__conn_t *conn) {
     dusk__ex_enter(ex); /* on_request_end may cut the connection */
     dusk__ex_finish(ex);
     if (!dusk__ex_leave(ex)) return false;
-    /* llhttp takes a trailer's fields for the connection's. */
-    if (ex->req.in_trailer) dusk__parser_start(ex);
     dusk__ex_next_message(ex);
-    if (ex->parsed < ex->filled) conn->pipelines = true;
+    if (dusk__h1_unparsed(&ex->h1) > 0) conn->pipelines = true;
     return true;
   }
   if (ex->res.aborted && ex->res.framing == DUSK__FRAMED_BY_CLOSE)
@@ -143,27 +142,24 @@ bool dusk__advance(dusk__conn_t *conn, bool may_begin) {
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended) {
     if (conn->stream.queued > 0 || !begin_message(conn)) return false;
     if (may_begin) return step_header(conn);
-    if (ex->parsed < ex->filled) dusk__ex_defer(ex);
+    if (dusk__h1_unparsed(&ex->h1) > 0) dusk__ex_defer(ex);
     return false;
   }
+  bool has_input = dusk__h1_may_parse(&ex->h1);
   if (dusk__body_wants_bytes(ex)) {
-    bool may_parse = may_begin || ex->req.body == DUSK__BODY_DROPPED;
-    if (ex->parsed < ex->filled && may_parse) {
-      dusk__parser_run(ex);
-      if (ex->conn == NULL && ex->res.ended) dusk__ex_release(ex);
-      return conn->ex == ex;
-    }
-    if (ex->parsed == ex->filled && !dusk__ex_make_room(ex))
+    bool may_parse = may_begin || ex->req.body_state == DUSK__BODY_DROPPED;
+    if (has_input && may_parse) return step_body(conn);
+    if (!has_input && !dusk__h1_make_room(&ex->h1))
       dusk__body_fail(ex, DUSK_EBADBODY); /* a trailer larger than the buffer */
   }
-  if (conn->stream.has_ended && !ex->req.complete && ex->parsed == ex->filled)
+  if (conn->stream.has_ended && !ex->h1.complete && !has_input)
     dusk__body_fail(ex, UV_ECONNRESET);
   if (may_begin && dusk__body_tell_end(ex)) {
     answer_failure(conn, ex);
     return true;
   }
-  if (!may_begin && ex->req.body == DUSK__BODY_FLOWING &&
-      (ex->parsed < ex->filled || ex->req.complete || ex->req.failure))
+  if (!may_begin && ex->req.body_state == DUSK__BODY_FLOWING &&
+      (has_input || ex->h1.complete || ex->req.failure))
     dusk__ex_defer(ex); /* its callback, next turn */
   if (ex->res.ended || ex->res.refused) return step_finish(conn);
   return false;

@@ -8,23 +8,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As in Go: what is missing of an unread body at most, to keep a connection */
-enum { MAX_LEFT_UNREAD_BYTES = 262144 };
+enum {
+  MAX_DROPPED_BYTES = 262144,
+  /* As in Go: what is missing of an unread body at most, to keep a connection
+   */
+  MAX_LEFT_UNREAD_BYTES = 262144,
+};
 
 bool dusk__body_wants_bytes(const dusk__exchange_t *ex) {
-  return !ex->req.complete && ex->req.failure == 0 &&
-         (ex->req.body == DUSK__BODY_FLOWING ||
-          ex->req.body == DUSK__BODY_DROPPED);
+  return !ex->h1.complete && ex->req.failure == 0 &&
+         (ex->req.body_state == DUSK__BODY_FLOWING ||
+          ex->req.body_state == DUSK__BODY_DROPPED);
+}
+
+bool dusk__body_take(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
+  const dusk__h1_t *h1 = &ex->h1;
+  if (req->body_state == DUSK__BODY_FLOWING) {
+    dusk__ex_enter(ex);
+    req->body_cb(dusk__ex_request(ex), (ssize_t)h1->piece_len, h1->piece,
+                 req->body_arg);
+    return dusk__ex_leave(ex);
+  }
+  assert(req->body_state == DUSK__BODY_DROPPED);
+  req->body_dropped += h1->piece_len;
+  if (req->body_dropped > MAX_DROPPED_BYTES)
+    dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
+  return true;
 }
 
 bool dusk__body_tell_end(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
-  if (!req->complete && req->failure == 0) return false;
-  if (req->body == DUSK__BODY_DROPPED) req->body = DUSK__BODY_ENDED;
+  if (!ex->h1.complete && req->failure == 0) return false;
+  if (req->body_state == DUSK__BODY_DROPPED) req->body_state = DUSK__BODY_ENDED;
   /* An unasked or paused body's failure waits until somebody asks. */
-  if (req->body != DUSK__BODY_FLOWING) return false;
-  assert(req->body_cb && !ex->parsing);
-  req->body = DUSK__BODY_ENDED;
+  if (req->body_state != DUSK__BODY_FLOWING) return false;
+  assert(req->body_cb);
+  req->body_state = DUSK__BODY_ENDED;
   dusk__ex_enter(ex);
   req->body_cb(dusk__ex_request(ex), req->failure ? req->failure : UV_EOF, NULL,
                req->body_arg);
@@ -33,22 +53,25 @@ bool dusk__body_tell_end(dusk__exchange_t *ex) {
 }
 
 void dusk__body_fail(dusk__exchange_t *ex, int err) {
-  if (!ex->req.complete && ex->req.failure == 0) ex->req.failure = err;
+  if (!ex->h1.complete && ex->req.failure == 0) ex->req.failure = err;
 }
 
 void dusk__body_drop(dusk__exchange_t *ex) {
-  if (ex->req.body != DUSK__BODY_ENDED) ex->req.body = DUSK__BODY_DROPPED;
+  if (ex->req.body_state != DUSK__BODY_ENDED)
+    ex->req.body_state = DUSK__BODY_DROPPED;
 }
 
 bool dusk__body_leaves_too_much(const dusk__exchange_t *ex) {
   const dusk__request_t *req = &ex->req;
   if (req->failure) return true;
-  if (req->complete) return false;
-  if (req->body != DUSK__BODY_UNASKED && req->body != DUSK__BODY_DROPPED)
+  if (ex->h1.complete) return false;
+  if (req->body_state != DUSK__BODY_UNASKED &&
+      req->body_state != DUSK__BODY_DROPPED)
     return false;
-  if (req->expects_continue) return true; /* it may not be coming at all */
-  return req->content_length != DUSK_OFF &&
-         req->content_length - req->body_received >= MAX_LEFT_UNREAD_BYTES;
+  if (ex->h1.expects_continue && !req->continued)
+    return true; /* it may not be coming at all */
+  return ex->h1.content_length != DUSK_OFF &&
+         ex->h1.content_length - ex->h1.body_received >= MAX_LEFT_UNREAD_BYTES;
 }
 
 int dusk__body_status(int failure) {
@@ -68,9 +91,11 @@ int dusk__body_status(int failure) {
 
 static void send_continue(dusk__exchange_t *ex) {
   static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (!ex->req.expects_continue || ex->req.complete || ex->req.failure) return;
-  ex->req.expects_continue = false;
-  if (ex->res.header_sent || ex->req.body_received > 0) return;
+  if (!ex->h1.expects_continue || ex->req.continued || ex->h1.complete ||
+      ex->req.failure)
+    return;
+  ex->req.continued = true;
+  if (ex->res.header_sent || ex->h1.body_received > 0) return;
   /* A failure is the stream's, and is found there. */
   dusk__stream_write(&ex->conn->stream, line, sizeof(line) - 1);
   dusk__stream_flush(&ex->conn->stream);
@@ -84,7 +109,8 @@ static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
   assert(ex->stage == DUSK__STAGE_HANDLING);
   req->body_cb = cb;
   req->body_arg = arg;
-  req->body = DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
+  req->body_state =
+      DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
   send_continue(ex);
   if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
   return 0; /* if the write has cut it, the callback is told next turn */
@@ -98,14 +124,14 @@ int dusk_request_body(dusk_request_t *handle, dusk_body_cb cb, void *arg) {
 
 void dusk_request_pause(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex && ex->req.body == DUSK__BODY_FLOWING)
-    ex->req.body = DUSK__BODY_PAUSED;
+  if (ex && ex->req.body_state == DUSK__BODY_FLOWING)
+    ex->req.body_state = DUSK__BODY_PAUSED;
 }
 
 void dusk_request_resume(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex == NULL || ex->req.body != DUSK__BODY_PAUSED) return;
-  ex->req.body = DUSK__BODY_FLOWING;
+  if (ex == NULL || ex->req.body_state != DUSK__BODY_PAUSED) return;
+  ex->req.body_state = DUSK__BODY_FLOWING;
   if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
 }
 
@@ -121,12 +147,13 @@ static void finish_collecting(dusk__exchange_t *ex, int status) {
 }
 
 /* Room for `more` bytes and a NUL. */
-static int grow_collected(dusk__request_t *req, size_t more) {
+static int grow_collected(dusk__exchange_t *ex, size_t more) {
+  dusk__request_t *req = &ex->req;
   size_t need = req->collected_len + more + 1;
   if (need <= req->collected_capacity) return 0;
   size_t capacity = req->collected_capacity * 2;
-  if (req->collected_capacity == 0 && req->content_length != DUSK_OFF)
-    capacity = req->content_length + 1; /* at most max_bytes, see below */
+  if (req->collected_capacity == 0 && ex->h1.content_length != DUSK_OFF)
+    capacity = ex->h1.content_length + 1; /* at most max_bytes, see below */
   if (capacity < need) capacity = need;
   char *larger = realloc(req->collected, capacity);
   if (larger == NULL) return UV_ENOMEM;
@@ -135,9 +162,10 @@ static int grow_collected(dusk__request_t *req, size_t more) {
   return 0;
 }
 
-static int collect(dusk__request_t *req, const char *data, size_t len) {
+static int collect(dusk__exchange_t *ex, const char *data, size_t len) {
+  dusk__request_t *req = &ex->req;
   if (len > req->collect_max - req->collected_len) return DUSK_EBODYTOOLARGE;
-  int err = grow_collected(req, len);
+  int err = grow_collected(ex, len);
   if (err < 0) return err;
   memcpy(req->collected + req->collected_len, data, len);
   req->collected_len += len;
@@ -152,7 +180,7 @@ static void on_collect(dusk_request_t *handle, ssize_t nread, const char *data,
     finish_collecting(ex, nread == UV_EOF ? 0 : (int)nread);
     return;
   }
-  int err = collect(&ex->req, data, (size_t)nread);
+  int err = collect(ex, data, (size_t)nread);
   if (err < 0) dusk__body_fail(ex, err);
 }
 
@@ -164,12 +192,13 @@ int dusk_request_collect(dusk_request_t *handle, size_t max_bytes,
   dusk__request_t *req = &ex->req;
   if (req->body_cb) return DUSK_EBODYTAKEN;
   /* Refused before a byte of it is read, and before 100 Continue. */
-  if (req->content_length != DUSK_OFF && req->content_length > max_bytes)
+  if (ex->h1.content_length != DUSK_OFF && ex->h1.content_length > max_bytes)
     dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
   int err = ask(ex, on_collect, ex);
   if (err < 0) return err;
   req->collect_cb = cb;
   req->collect_arg = arg;
   req->collect_max = max_bytes;
+  req->collected_len = req->collected_capacity = 0;
   return 0;
 }

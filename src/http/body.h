@@ -7,6 +7,10 @@
 /* Whether body bytes may be parsed now: somebody takes or drops them. */
 bool dusk__body_wants_bytes(const dusk__exchange_t *ex);
 
+/* The piece that was parsed last goes to whoever takes it. False when the
+ * exchange has gone meanwhile. */
+bool dusk__body_take(dusk__exchange_t *ex);
+
 /* Tells the body's end or failure to whoever waits for it, and drops the rest
  * from then on. True when something was told. */
 bool dusk__body_tell_end(dusk__exchange_t *ex);

@@ -8,7 +8,7 @@
 #include "body.h"
 #include "chars.h"
 #include "exchange.h"
-#include "parser.h"
+#include "h1_parse.h"
 #include "request.h"
 
 #include <stdlib.h>
@@ -206,11 +206,10 @@ static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
 void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
   dusk__exchange_t *ex = conn->ex;
   assert(phase_of(conn) == DUSK__ACTIVE && conn->stream.queued == 0);
-  bool more = ending != DUSK__ANSWERED || conn->pipelines ||
-              !ex->req.complete || ex->parsed < ex->filled;
+  bool more = ending != DUSK__ANSWERED || conn->pipelines || !ex->h1.complete ||
+              dusk__h1_unparsed(&ex->h1) > 0;
   /* Who said close himself sends nothing more: no need to look. */
-  if (!more && ex->req.keep_alive)
-    more = dusk__stream_unread(&conn->stream) > 0;
+  if (!more && ex->h1.keep_alive) more = dusk__stream_unread(&conn->stream) > 0;
   if (more)
     linger(conn, ending);
   else
@@ -316,7 +315,7 @@ static void settle(dusk__conn_t *conn) {
   }
   /* Read on as long as there is room, also to see the client leave. */
   dusk__stream_read(&conn->stream,
-                    !conn->stream.has_ended && dusk__ex_make_room(ex));
+                    !conn->stream.has_ended && dusk__h1_make_room(&ex->h1));
 }
 
 /* Nothing more can be written: the client has gone, or memory has. */
@@ -373,9 +372,9 @@ static uv_buf_t on_room(dusk__stream_t *stream) {
     if (pool->next == NULL) pool->next = dusk__ex_take(conn->stream.worker);
     ex = pool->next;
   }
-  if (ex == NULL) return uv_buf_init(NULL, 0);
-  return uv_buf_init(ex->buffer + ex->filled,
-                     (unsigned)(ex->capacity - ex->filled));
+  size_t len = 0;
+  char *room = ex ? dusk__h1_room(&ex->h1, &len) : NULL;
+  return uv_buf_init(room, (unsigned)len);
 }
 
 static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
@@ -397,9 +396,8 @@ static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
     conn->ex = conn->stream.worker->pool->next;
     conn->stream.worker->pool->next = NULL;
     conn->ex->conn = conn;
-    dusk__parser_start(conn->ex);
   }
-  conn->ex->filled += len;
+  dusk__h1_received(&conn->ex->h1, len);
   conn->batch.received += (uint32_t)len;
   dusk__conn_run(conn);
   /* Nothing but empty lines: still no request. */
@@ -546,28 +544,17 @@ void dusk__conn_cut(dusk__conn_t *conn) {
     dusk__conn_close(conn, endings[phase_of(conn)]); /* LINGERING has its own */
 }
 
-/* What of the input belongs to the request that is being answered. Where a
- * chunked body ends isn't known: what comes after a last chunk may be a further
- * request, and is taken for one. */
-static size_t own_bytes(const dusk__exchange_t *ex) {
-  static const char last_chunk[] = "\r\n0\r\n\r\n";
-  const dusk__request_t *req = &ex->req;
-  if (req->complete) return 0;
-  if (req->content_length == DUSK_OFF) return sizeof(last_chunk) - 1;
-  return req->content_length - req->body_received;
-}
-
 bool dusk__conn_is_last(dusk__conn_t *conn) {
   dusk__stop_t stop = dusk__policy_stop(conn->stream.worker->policy);
-  const dusk__exchange_t *ex = conn->ex;
+  const dusk__h1_t *h1 = &conn->ex->h1;
   if (stop == DUSK__NO_STOP) return false;
   /* A lame duck may be taken back: each response looks anew. */
   if (!conn->batch.is_looked_at || stop == DUSK__LAME_DUCK)
     dusk__conn_look(conn);
   if (stop == DUSK__LAME_DUCK) conn->batch.is_looked_at = false;
-  dusk__unparsed_t unparsed = {.bytes = ex->buffer + ex->parsed,
-                               .len = ex->filled - ex->parsed,
-                               .own = own_bytes(ex)};
+  dusk__unparsed_t unparsed = {.bytes = h1->buffer + h1->parsed,
+                               .len = dusk__h1_unparsed(h1),
+                               .own = dusk__h1_own_bytes(h1)};
   switch (dusk__batch_goes_on(&conn->batch, &unparsed)) {
   case DUSK__FURTHER:
     return false;

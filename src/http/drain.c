@@ -36,8 +36,7 @@ static bool note_oldest(const dusk__drain_t *drain, dusk__drained_t *drained) {
   const dusk__exchange_t *oldest = find_oldest(drain);
   if (oldest == NULL) return false;
   snprintf(drained->oldest, sizeof(drained->oldest), "%s %s",
-           dusk__request_method(&oldest->req),
-           dusk__request_target(&oldest->req));
+           dusk__request_method(oldest), dusk__request_target(oldest));
   drained->oldest_begun_ms = oldest->req.begun_ms;
   drained->oldest_ended_ms = 0;
   return true;

@@ -1,4 +1,4 @@
-/* Exchanges: their pool, their input buffer, and their end.
+/* Exchanges: their pool, and their end.
  *
  * A handle that a user kept may be read at any time, so an exchange is never
  * freed before its server, only what hangs on it: of a burst some 700 bytes
@@ -6,6 +6,7 @@
  * freed at once, so that it can tell who used it, and who had ended it. */
 #include "exchange.h"
 
+#include "h1_parse.h"
 #include "request.h"
 
 #include <stdlib.h>
@@ -20,10 +21,7 @@ enum { IS_POOLED = false };
 enum { IS_POOLED = true };
 #endif
 
-enum {
-  SPARE_EXCHANGES = 128, /* kept with their buffers; more lose them */
-  FIRST_FIELDS = 32,
-};
+enum { SPARE_EXCHANGES = 128 }; /* kept with their buffers; more lose them */
 
 /* A pointer with the next generation: the carry runs over the address. */
 static void retire_handle(dusk__exchange_t *ex) {
@@ -31,28 +29,17 @@ static void retire_handle(dusk__exchange_t *ex) {
   ex->handle = (uintptr_t)ex | (next & DUSK__GENERATION_BITS);
 }
 
-/* All fields but the memory that is kept for reuse. */
+/* All but what is kept for reuse, in pieces that cost a few stores each. */
 static void clear(dusk__exchange_t *ex) {
-  dusk__field_t *fields = ex->req.fields;
-  size_t field_capacity = ex->req.field_capacity;
-  char *header = ex->res.fields;
-  size_t header_capacity = ex->res.fields_capacity;
-  char *text = ex->req.text;
-  size_t text_capacity = ex->req.text_capacity;
-  memset(&ex->req, 0, sizeof(ex->req));
-  ex->req.text = text;
-  ex->req.text_capacity = text_capacity;
-  ex->req.fields = fields;
-  ex->req.field_capacity = field_capacity;
-  ex->req.host_field = -1;
-  ex->req.version_minor = -1;
-  ex->req.body = DUSK__BODY_ENDED;
-  memset(&ex->res, 0, sizeof(ex->res));
-  ex->res.fields = header;
-  ex->res.fields_capacity = header_capacity;
+  enum {
+    KEPT_REQUEST = offsetof(dusk__request_t, body_state),
+    KEPT_RESPONSE = offsetof(dusk__response_t, fields_len),
+  };
+  memset((char *)&ex->req + KEPT_REQUEST, 0, sizeof(ex->req) - KEPT_REQUEST);
+  memset((char *)&ex->res + KEPT_RESPONSE, 0, sizeof(ex->res) - KEPT_RESPONSE);
+  ex->req.body_state = DUSK__BODY_ENDED;
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
-  ex->refusal = 0;
   ex->cause = NULL;
   ex->begun = ex->finished = ex->end_told = ex->cut_told = false;
 }
@@ -60,37 +47,25 @@ static void clear(dusk__exchange_t *ex) {
 #ifndef NDEBUG
 /* As clear leaves it: those in the pool are. */
 static bool is_blank(const dusk__exchange_t *ex) {
-  return ex->stage == DUSK__STAGE_HEADER && ex->refusal == 0 && !ex->begun &&
-         !ex->finished && ex->req.field_count == 0 && ex->req.ctx == NULL &&
-         ex->req.version_minor == -1 && ex->res.status == 0 &&
+  return ex->stage == DUSK__STAGE_HEADER && ex->h1.defect == 0 && !ex->begun &&
+         !ex->finished && ex->h1.field_count == 0 && ex->req.ctx == NULL &&
+         ex->h1.version_minor == -1 && ex->res.status == 0 &&
          ex->res.fields_len == 0 && !ex->res.ended;
 }
 #endif
 
 /* What hangs on it. */
 static void free_buffers(dusk__exchange_t *ex) {
-  free(ex->buffer);
-  free(ex->req.fields);
+  dusk__h1_free_buffers(&ex->h1);
   free(ex->req.text);
   free(ex->res.fields);
-  ex->buffer = ex->req.text = ex->res.fields = NULL;
-  ex->req.fields = NULL;
-  ex->capacity = ex->req.text_capacity = ex->res.fields_capacity = 0;
+  ex->req.text = ex->res.fields = NULL;
+  ex->req.text_capacity = ex->res.fields_capacity = 0;
 }
 
 static void free_one(dusk__exchange_t *ex) {
   free_buffers(ex);
   free(ex);
-}
-
-static bool make_buffers(dusk__exchange_t *ex) {
-  ex->capacity = DUSK__BUFFER_BYTES;
-  ex->buffer = malloc(ex->capacity);
-  ex->req.field_capacity = FIRST_FIELDS;
-  ex->req.fields = malloc(FIRST_FIELDS * sizeof(*ex->req.fields));
-  if (ex->buffer && ex->req.fields) return true;
-  free_buffers(ex);
-  return false;
 }
 
 static void on_turn(dusk__task_t *task);
@@ -104,6 +79,12 @@ static dusk__exchange_t *new_exchange(dusk__worker_t *worker) {
   assert((ex->handle & DUSK__GENERATION_BITS) == 0);
   dusk__list_init(&ex->task.link);
   dusk__list_init(&ex->held_link);
+  const dusk_server_config_t *config = worker->config;
+  dusk__h1_init(&ex->h1, &(dusk__h1_limits_t){
+                             .header_bytes = config->max_header_bytes,
+                             .header_count = config->max_header_count,
+                             .body_bytes = config->max_body_bytes,
+                         });
   clear(ex);
   return ex;
 }
@@ -133,28 +114,26 @@ dusk__exchange_t *dusk__ex_take(dusk__worker_t *worker) {
     ex = take_first(&pool->bare);
     if (ex == NULL) ex = new_exchange(worker);
     if (ex == NULL) return NULL;
-    if (!make_buffers(ex)) {
+    if (!dusk__h1_make_buffers(&ex->h1)) {
       put_back(&pool->bare, ex);
       return NULL;
     }
   }
   assert(is_blank(ex));
   ex->conn = NULL;
-  ex->start = ex->parsed = ex->filled = ex->body_at = 0;
+  dusk__h1_start(&ex->h1);
   return ex;
 }
 
 void dusk__ex_give(dusk__exchange_t *ex) {
   dusk__pool_t *pool = ex->worker->pool;
-  assert(ex->callbacks == 0 && !ex->parsing && is_blank(ex));
+  assert(ex->callbacks == 0 && is_blank(ex));
   if (dusk__list_linked(&ex->task.link)) dusk__list_remove(&ex->task.link);
   if (!IS_POOLED) {
     free_one(ex);
     return;
   }
-  /* One that has grown is cut down: large headers are rare. */
-  if (pool->spare_count < SPARE_EXCHANGES &&
-      ex->capacity <= DUSK__BUFFER_BYTES) {
+  if (pool->spare_count < SPARE_EXCHANGES && dusk__h1_trim_buffers(&ex->h1)) {
     put_back(&pool->spares, ex);
     pool->spare_count++;
   } else {
@@ -184,66 +163,8 @@ void dusk__pool_done(dusk__pool_t *pool) {
 
 void dusk__ex_next_message(dusk__exchange_t *ex) {
   assert(ex->res.ended && ex->finished && ex->callbacks == 0);
+  dusk__h1_next_message(&ex->h1);
   clear(ex);
-  ex->start = ex->parsed;
-}
-
-/* While a handler has pointers into the header, only the room behind it may be
- * used anew, and what of a trailer was parsed must stay whole. */
-static bool make_body_room(dusk__exchange_t *ex) {
-  dusk__request_t *req = &ex->req;
-  assert(ex->body_at <= ex->parsed && ex->parsed <= ex->filled);
-  size_t keep = ex->parsed;
-  if (req->field_count > req->trailer_first)
-    keep = ex->start + req->fields[req->trailer_first].name;
-  else if (req->in_trailer)
-    keep--; /* its end is looked at again */
-  if (!req->complete && keep > ex->body_at &&
-      (keep == ex->filled || ex->filled == ex->capacity)) {
-    size_t shift = keep - ex->body_at;
-    memmove(ex->buffer + ex->body_at, ex->buffer + keep, ex->filled - keep);
-    ex->parsed -= shift;
-    ex->filled -= shift;
-    for (size_t i = req->trailer_first; i < req->field_count; i++) {
-      req->fields[i].name -= (uint32_t)shift;
-      req->fields[i].value -= (uint32_t)shift;
-    }
-  }
-  return ex->filled < ex->capacity;
-}
-
-bool dusk__ex_make_room(dusk__exchange_t *ex) {
-  assert(ex->start <= ex->parsed && ex->filled <= ex->capacity);
-  if (ex->stage == DUSK__STAGE_HANDLING) return make_body_room(ex);
-  if (ex->start > 0 && ex->filled == ex->capacity) {
-    memmove(ex->buffer, ex->buffer + ex->start, ex->filled - ex->start);
-    ex->parsed -= ex->start;
-    ex->filled -= ex->start;
-    ex->start = 0;
-  }
-  if (ex->filled < ex->capacity) return true;
-  /* It grows only for a header that is not complete, never for what waits
-   * behind the answer of the last request. */
-  return ex->parsed == ex->filled && dusk__ex_grow(ex, ex->capacity * 2);
-}
-
-bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity) {
-  assert(capacity > ex->capacity && ex->callbacks == 0);
-  char *larger = realloc(ex->buffer, capacity);
-  if (larger == NULL) return false;
-  ex->buffer = larger;
-  ex->capacity = capacity;
-  return true;
-}
-
-int dusk__ex_header_too_large(const dusk__exchange_t *ex) {
-  uint64_t limit = ex->worker->config->max_header_bytes;
-  bool is_complete = ex->stage != DUSK__STAGE_HEADER;
-  size_t len = (is_complete ? ex->parsed : ex->filled) - ex->start;
-  if (len <= limit) return 0;
-  bool has_request_line =
-      memchr(ex->buffer + ex->start, '\n', (size_t)limit) != NULL;
-  return has_request_line ? 431 : 414;
 }
 
 void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
@@ -303,8 +224,8 @@ static void tell_gone(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   dusk__response_t *res = &ex->res;
   dusk__ex_enter(ex); /* the callbacks may end it */
-  if (req->body_cb && req->body != DUSK__BODY_ENDED && !res->ended) {
-    req->body = DUSK__BODY_ENDED;
+  if (req->body_cb && req->body_state != DUSK__BODY_ENDED && !res->ended) {
+    req->body_state = DUSK__BODY_ENDED;
     req->body_cb(dusk__ex_request(ex), res->cut_err, NULL, req->body_arg);
   }
   dusk_drained_cb drained = res->drained_cb;
@@ -345,11 +266,12 @@ void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
 
 void dusk__ex_release(dusk__exchange_t *ex) {
   assert(ex->conn == NULL && ex->res.ended);
-  if (ex->callbacks > 0 || ex->parsing) return; /* again when they return */
+  if (ex->callbacks > 0) return; /* again when they return */
   dusk__worker_t *worker = ex->worker;
   dusk__ex_finish(ex);
   if (dusk__list_linked(&ex->held_link)) dusk__list_remove(&ex->held_link);
   assert(!ex->begun);
+  dusk__h1_clear(&ex->h1);
   clear(ex);
   dusk__ex_give(ex);
   dusk__worker_release(worker);

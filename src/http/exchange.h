@@ -13,25 +13,11 @@
 #define DUSK_HTTP_EXCHANGE_H
 
 #include "connection.h"
+#include "h1.h"
 
 #include <assert.h>
-#include <llhttp.h>
 #include <stdalign.h>
 #include <stddef.h>
-
-enum {
-  DUSK__BUFFER_BYTES = 16384, /* of input, at first */
-  DUSK__BODY_ROOM = 4096,     /* of it at least, behind a header */
-};
-
-/* A header field, by offsets from the message's start: the buffer may move
- * while the header is incomplete. */
-typedef struct dusk__field {
-  uint32_t name;
-  uint32_t name_len;
-  uint32_t value;
-  uint32_t value_len;
-} dusk__field_t;
 
 typedef enum dusk__body {
   DUSK__BODY_UNASKED,
@@ -41,59 +27,30 @@ typedef enum dusk__body {
   DUSK__BODY_ENDED,   /* there is none, or its end or failure was told */
 } dusk__body_t;
 
-/* How far a chunk extension's name or value has come, which may do so in any
- * pieces. Complete is one that ends as a token, or quoted. */
-typedef enum dusk__extension {
-  DUSK__EXTENSION_EMPTY,
-  DUSK__EXTENSION_TOKEN,
-  DUSK__EXTENSION_IN_QUOTES,
-  DUSK__EXTENSION_ESCAPE, /* behind a backslash in quotes */
-  DUSK__EXTENSION_QUOTED,
-  DUSK__EXTENSION_BAD,
-} dusk__extension_t;
-
 typedef struct dusk__request {
-  uint32_t target; /* offsets, as in dusk__field_t */
-  uint32_t target_len;
-  dusk__field_t *fields;
-  size_t field_count;
-  size_t field_capacity;
+  /* What is set when it is used, and what the exchange's end frees. */
   char *text; /* copies of parts of the target; kept for reuse */
   size_t text_capacity;
-  int host_field; /* index, or -1 */
-
-  dusk__body_t body;
-  uint64_t body_received;
-  uint64_t body_dropped;
-  uint64_t body_consumed;      /* with its framing */
-  uint64_t content_length;     /* DUSK_OFF: chunked */
-  dusk__extension_t extension; /* of the chunk that is being read */
-  dusk_body_cb body_cb;
-  void *body_arg;
-  dusk_collect_cb collect_cb; /* dusk_request_collect, on top of body_cb */
-  void *collect_arg;
-  char *collected;
+  dusk_context_t *ctx;
+  dusk_waiter_t timeout; /* of request_timeout_ms */
+  char *peer;            /* text; NULL until asked for */
+  char *collected;       /* by dusk_request_collect, on top of body_cb */
   size_t collected_len;
   size_t collected_capacity;
   size_t collect_max;
-  size_t trailer_first; /* index into `fields` */
-  int failure;          /* why the body did not become complete */
+  dusk_collect_cb collect_cb;
+  void *collect_arg;
 
-  dusk_context_t *ctx;
-  dusk_waiter_t timeout; /* of request_timeout_ms */
+  /* From here on it is blank before each message. */
+  dusk__body_t body_state;
+  int failure; /* why the body did not become complete */
+  uint64_t body_dropped;
+  dusk_body_cb body_cb;
+  void *body_arg;
   void *data;
-  char *peer; /* text; NULL until asked for */
   uint64_t begun_ms;
-
-  bool expects_continue : 1;
-  bool keep_alive : 1; /* what the client wants */
-  bool is_head : 1;
-  bool complete : 1; /* message read to its end */
-  bool in_trailer : 1;
-  bool expects_else : 1; /* 417 */
-  bool timed : 1;        /* `timeout` is registered */
-  bool has_line : 1;     /* method and target may be told */
-  int version_minor;     /* -1: not told yet */
+  bool continued : 1; /* the client waits for no 100 (any more) */
+  bool timed : 1;     /* `timeout` is registered */
 } dusk__request_t;
 
 typedef enum dusk__framing {
@@ -105,15 +62,17 @@ typedef enum dusk__framing {
 } dusk__framing_t;
 
 typedef struct dusk__response {
-  int status;   /* 0: not set */
-  char *fields; /* "Name: value\r\n" ... */
-  size_t fields_len;
+  char *fields; /* "Name: value\r\n" ...; kept for reuse */
   size_t fields_capacity;
+
+  /* From here on it is blank before each message. */
+  size_t fields_len;
   uint64_t declared_length; /* DUSK_OFF: not declared */
   uint64_t body_bytes;
   dusk_drained_cb drained_cb;
   void *drained_arg;
   dusk__framing_t framing;
+  int status;  /* 0: not set */
   int err;     /* why it is not whole */
   int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
@@ -128,8 +87,7 @@ typedef struct dusk__response {
 } dusk__response_t;
 
 typedef enum dusk__stage {
-  DUSK__STAGE_HEADER, /* no complete header yet */
-  DUSK__STAGE_READY,  /* complete, not dispatched */
+  DUSK__STAGE_HEADER, /* not dispatched */
   DUSK__STAGE_HANDLING,
 } dusk__stage_t;
 
@@ -142,23 +100,14 @@ struct dusk__exchange {
   dusk__link_t held_link; /* in the pool's list of those that only a handler
                            * still holds */
   dusk__stage_t stage;
-  int refusal;               /* status to refuse the request with, 0 */
   const dusk_cause_t *cause; /* of its end, if that was not its response's */
   unsigned callbacks;        /* of its user that are on the stack */
   bool begun : 1;            /* counted as a request */
   bool end_told : 1;         /* on_request_end has run */
   bool cut_told : 1;         /* on_request_cut has run */
   bool finished : 1;
-  bool parsing : 1; /* llhttp is on the stack */
 
-  char *buffer;
-  size_t capacity;
-  size_t start;  /* of the message */
-  size_t parsed; /* up to here */
-  size_t filled; /* up to here */
-  size_t
-      body_at; /* end of the header: body bytes may be overwritten from here */
-  llhttp_t parser;
+  dusk__h1_t h1;
   char length_text[21]; /* of res.declared_length, for who asks */
   dusk__request_t req;
   dusk__response_t res;
@@ -184,7 +133,7 @@ static inline dusk__exchange_t *dusk__ex_of(const void *handle) {
   bool is_stale = ex->handle != (uintptr_t)handle;
   assert(!is_stale && "a request or response was used after its end");
   if (is_stale) return NULL;
-  assert((!ex->res.ended || ex->callbacks > 0 || ex->parsing) &&
+  assert((!ex->res.ended || ex->callbacks > 0) &&
          "a request or response was used after its end");
   assert(dusk__worker_on_thread(ex->worker) && "not on the loop's thread");
   return ex;
@@ -233,17 +182,6 @@ void dusk__ex_give(dusk__exchange_t *ex);
 
 /* Ready for the next message on the same input. */
 void dusk__ex_next_message(dusk__exchange_t *ex);
-
-/* Makes room behind `filled`, by moving or growing; false when there is none to
- * be had now (or at all: see dusk__ex_header_too_large). */
-bool dusk__ex_make_room(dusk__exchange_t *ex);
-
-/* Gives the buffer a larger capacity. Not while a handler has pointers into it.
- */
-bool dusk__ex_grow(dusk__exchange_t *ex, size_t capacity);
-
-/* The incomplete header's size against the limit: 0, 414 or 431. */
-int dusk__ex_header_too_large(const dusk__exchange_t *ex);
 
 /* Cut off from its connection: contexts end with `cause`, callbacks are told
  * `err` next turn, and it is released when its handler lets it go. */

@@ -1,6 +1,7 @@
 /* The mux: patterns in a table, the longest path first, so that the first match
  * is the most specific. */
 #include "chars.h"
+#include "h1_parse.h"
 #include "request.h"
 
 #include <dusk/http.h>
@@ -194,10 +195,11 @@ static void answer_405(dusk_response_t *res, uint64_t allowed) {
 
 void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   const dusk_mux_t *mux = arg;
-  int method = dusk__request_method_number(req);
+  const dusk__h1_t *h1 = dusk__request_h1(req);
+  if (h1 == NULL) return;
+  int method = h1->parser.method;
   size_t len;
-  const char *path = dusk__request_path(req, &len);
-  bool is_encoded = memchr(path, '%', len) != NULL;
+  const char *path = dusk__h1_path(h1, &len);
   uint64_t allowed = 0;
   if (len == 1 && *path == '*') { /* OPTIONS: of the server as a whole */
     dusk_response_end(res, NULL, 0);
@@ -205,7 +207,7 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   }
   for (size_t i = 0; i < mux->count; i++) {
     const route_t *route = &mux->routes[i];
-    if (!path_matches(route, path, len, is_encoded)) continue;
+    if (!path_matches(route, path, len, h1->has_escape)) continue;
     if (method_matches(route, method)) {
       route->handler(res, req, route->arg);
       return;

@@ -72,10 +72,10 @@ static bool has_request(const char *bytes, size_t len) {
 
 dusk__further_t dusk__batch_goes_on(const dusk__batch_t *batch,
                                     const dusk__unparsed_t *unparsed) {
-  size_t own = unparsed->own;
+  uint64_t own = unparsed->own;
   size_t read = unparsed->len;
   int32_t left = (int32_t)(batch->end - batch->received) + (int32_t)read;
-  if (left <= 0 || (size_t)left <= own) return DUSK__NONE_FURTHER;
+  if (left <= 0 || (uint64_t)left <= own) return DUSK__NONE_FURTHER;
   size_t to = (size_t)left < read ? (size_t)left : read;
   if (to > own && has_request(unparsed->bytes + own, to - own))
     return DUSK__FURTHER;

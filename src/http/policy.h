@@ -37,8 +37,8 @@ typedef struct dusk__batch {
 typedef struct dusk__unparsed {
   const char *bytes;
   size_t len;
-  size_t own; /* the first of them, and of what follows, that belong to the
-               * request which is being answered */
+  uint64_t own; /* the first of them, and of what follows, that belong to the
+                 * request which is being answered */
 } dusk__unparsed_t;
 
 /* A connection's peer, since a drain began. */

@@ -4,6 +4,7 @@
 #include "request.h"
 
 #include "chars.h"
+#include "h1_parse.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -11,61 +12,43 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *at(const dusk__request_t *req, uint32_t offset) {
-  const dusk__exchange_t *ex = dusk__ex_owning(req);
-  assert(ex->start + offset <= ex->capacity);
-  return ex->buffer + ex->start + offset;
+static const char *method_of(const dusk__h1_t *h1) {
+  return h1->has_line ? dusk__h1_at(h1, 0) : "";
 }
 
-const char *dusk__request_method(const dusk__request_t *req) {
-  return req->has_line ? at(req, 0) : "";
+static const char *target_of(const dusk__h1_t *h1) {
+  return h1->has_line ? dusk__h1_at(h1, h1->target) : "";
 }
 
-int dusk__request_method_number(const dusk_request_t *handle) {
+const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ex->parser.method : 0;
+  return ex ? &ex->h1 : NULL;
 }
 
-const char *dusk__request_target(const dusk__request_t *req) {
-  return req->has_line ? at(req, req->target) : "";
+const char *dusk__request_method(const dusk__exchange_t *ex) {
+  return method_of(&ex->h1);
+}
+
+const char *dusk__request_target(const dusk__exchange_t *ex) {
+  return target_of(&ex->h1);
 }
 
 const char *dusk_request_method(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? dusk__request_method(&ex->req) : "";
+  return ex ? method_of(&ex->h1) : "";
 }
 
 const char *dusk_request_target(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? dusk__request_target(&ex->req) : "";
-}
-
-/* Behind the authority of an absolute target, or its begin. */
-static const char *after_authority(const char *target) {
-  if (*target == '/' || *target == '*') return target;
-  const char *authority = strstr(target, "://");
-  if (authority == NULL) return target + strlen(target); /* CONNECT */
-  authority += 3;
-  return authority + strcspn(authority, "/?");
-}
-
-/* The still encoded path, not NUL-terminated. */
-static const char *path_of(const dusk__request_t *req, size_t *ret_len) {
-  const char *target = dusk__request_target(req);
-  const char *path = after_authority(target);
-  size_t len = (size_t)(target + req->target_len - path);
-  const char *mark = memchr(path, '?', len);
-  *ret_len = mark ? (size_t)(mark - path) : len;
-  if (*ret_len > 0) return path;
-  *ret_len = 1; /* RFC 9110, 4.2.3: an empty path is "/" */
-  return "/";
+  return ex ? target_of(&ex->h1) : "";
 }
 
 /* A part of the target with a NUL behind it; path and host have half of the
  * text buffer each. */
-static const char *copy(dusk__request_t *req, size_t place, const char *part,
+static const char *copy(dusk__exchange_t *ex, size_t place, const char *part,
                         size_t len) {
-  size_t half = req->target_len + 2;
+  dusk__request_t *req = &ex->req;
+  size_t half = ex->h1.target_len + 2;
   if (req->text_capacity < 2 * half) {
     char *text = realloc(req->text, 2 * half);
     if (text == NULL) return NULL;
@@ -78,50 +61,47 @@ static const char *copy(dusk__request_t *req, size_t place, const char *part,
   return to;
 }
 
-const char *dusk__request_path(const dusk_request_t *handle, size_t *ret_len) {
-  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  *ret_len = 0;
-  return ex ? path_of(&ex->req, ret_len) : "";
-}
-
 const char *dusk_request_path(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
   size_t len;
-  const char *path = path_of(&ex->req, &len);
-  return path[len] == '\0' ? path : copy(&ex->req, 0, path, len);
+  const char *path = dusk__h1_path(&ex->h1, &len);
+  return path[len] == '\0' ? path : copy(ex, 0, path, len);
 }
 
 const char *dusk_request_query(dusk_request_t *handle) {
-  const char *mark = strchr(dusk_request_target(handle), '?');
-  return mark ? mark + 1 : "";
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || !ex->h1.has_line) return "";
+  const char *behind = dusk__h1_at(&ex->h1, ex->h1.path + ex->h1.path_len);
+  return *behind == '?' ? behind + 1 : "";
 }
 
 const char *dusk_request_host(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
-  dusk__request_t *req = &ex->req;
-  const char *target = dusk__request_target(req);
-  const char *end = after_authority(target);
+  const dusk__h1_t *h1 = &ex->h1;
+  const char *target = target_of(h1);
   const char *authority = strstr(target, "://");
-  if (end != target && authority)
-    return copy(req, 1, authority + 3, (size_t)(end - authority - 3));
-  if (req->host_field < 0) return "";
-  return at(req, req->fields[req->host_field].value);
+  const char *path = dusk__h1_at(h1, h1->path);
+  if (authority && authority < path)
+    return copy(ex, 1, authority + 3, (size_t)(path - authority - 3));
+  if (h1->host_field < 0) return "";
+  return dusk__h1_at(h1, h1->fields[h1->host_field].value);
 }
 
 int dusk_request_version_minor(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ex->req.version_minor : -1;
+  return ex ? ex->h1.version_minor : -1;
 }
 
-static const char *find(const dusk__request_t *req, size_t from, size_t to,
+static const char *find(const dusk__h1_t *h1, size_t from, size_t to,
                         const char *name) {
   size_t len = strlen(name);
   for (size_t i = from; i < to; i++) {
-    const dusk__field_t *field = &req->fields[i];
-    if (field->name_len == len && strcasecmp(at(req, field->name), name) == 0)
-      return at(req, field->value);
+    const dusk__field_t *field = &h1->fields[i];
+    if (field->name_len == len &&
+        strcasecmp(dusk__h1_at(h1, field->name), name) == 0)
+      return dusk__h1_at(h1, field->value);
   }
   return NULL;
 }
@@ -130,15 +110,16 @@ const char *dusk_request_header(const dusk_request_t *handle,
                                 const char *name) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL || name == NULL) return NULL;
-  return find(&ex->req, 0, ex->req.trailer_first, name);
+  return find(&ex->h1, 0, ex->h1.trailer_first, name);
 }
 
 bool dusk_request_header_at(const dusk_request_t *handle, size_t index,
                             const char **ret_name, const char **ret_value) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex == NULL || index >= ex->req.trailer_first) return false;
-  *ret_name = at(&ex->req, ex->req.fields[index].name);
-  *ret_value = at(&ex->req, ex->req.fields[index].value);
+  if (ex == NULL || index >= ex->h1.trailer_first) return false;
+  const dusk__field_t *field = &ex->h1.fields[index];
+  *ret_name = dusk__h1_at(&ex->h1, field->name);
+  *ret_value = dusk__h1_at(&ex->h1, field->value);
   return true;
 }
 
@@ -146,9 +127,9 @@ const char *dusk_request_trailer(const dusk_request_t *handle,
                                  const char *name) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL || name == NULL) return NULL;
-  const dusk__request_t *req = &ex->req;
-  if (!req->complete || req->failure) return NULL;
-  return find(req, req->trailer_first, req->field_count, name);
+  const dusk__h1_t *h1 = &ex->h1;
+  if (!h1->complete || ex->req.failure) return NULL;
+  return find(h1, h1->trailer_first, h1->field_count, name);
 }
 
 /* The next character of a text that a NUL is behind, with %XX decoded, and '+'
@@ -281,5 +262,5 @@ void *dusk_request_data(const dusk_request_t *handle) {
 
 uint64_t dusk_request_content_length(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ex->req.content_length : 0;
+  return ex ? ex->h1.content_length : 0;
 }

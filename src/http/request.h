@@ -4,15 +4,12 @@
 
 #include "exchange.h"
 
-/* The method by llhttp's number. */
-int dusk__request_method_number(const dusk_request_t *handle);
-const char *dusk__request_method(const dusk__request_t *req);
-const char *dusk__request_target(const dusk__request_t *req);
+/* The message; NULL for a stale handle. */
+const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle);
 
-/* The still encoded path, not NUL-terminated. */
-const char *dusk__request_path(const dusk_request_t *handle, size_t *ret_len);
-
-/* dusk_request_context, for who has the thing itself. */
+/* For who has the thing itself. */
+const char *dusk__request_method(const dusk__exchange_t *ex);
+const char *dusk__request_target(const dusk__exchange_t *ex);
 dusk_context_t *dusk__request_context(dusk__exchange_t *ex);
 
 /* Asks for its peer now if on_request_end, which may come later than the

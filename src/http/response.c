@@ -5,6 +5,7 @@
 
 #include "body.h"
 #include "chars.h"
+#include "h1_parse.h"
 #include "status.h"
 
 #include <assert.h>
@@ -36,7 +37,7 @@ static char *put_number(char *to, uint64_t number) {
 }
 
 static char *put_status_line(char *to, const dusk__exchange_t *ex, int status) {
-  bool is_old = ex->req.version_minor == 0 && ex->stage == DUSK__STAGE_HANDLING;
+  bool is_old = ex->h1.version_minor == 0 && ex->stage == DUSK__STAGE_HANDLING;
   if (status == 200 && !is_old) return PUT_LITERAL(to, "HTTP/1.1 200 OK\r\n");
   if (is_old)
     to = PUT_LITERAL(to, "HTTP/1.0 ");
@@ -62,11 +63,11 @@ static bool forbids_body(int status) {
 /* RFC 9112, 6: how the client will find the end. */
 static void decide_framing(dusk__exchange_t *ex, uint64_t length) {
   dusk__response_t *res = &ex->res;
-  if (forbids_body(res->status) || ex->req.is_head) {
+  if (forbids_body(res->status) || ex->h1.is_head) {
     res->framing = DUSK__FRAMED_EMPTY;
   } else if (length != DUSK_OFF) {
     res->framing = DUSK__FRAMED_BY_LENGTH;
-  } else if (ex->req.version_minor == 0) {
+  } else if (ex->h1.version_minor == 0) {
     res->framing = DUSK__FRAMED_BY_CLOSE;
     res->close = true;
   } else {
@@ -195,7 +196,7 @@ static bool handler_says(const dusk__response_t *res,
 /* The one field, of what the handler wants said and what will be. */
 static char *put_options(char *to, const dusk__exchange_t *ex) {
   const dusk__response_t *res = &ex->res;
-  bool keeps = ex->req.version_minor == 0 || handler_says(res, note_keep_alive);
+  bool keeps = ex->h1.version_minor == 0 || handler_says(res, note_keep_alive);
   char *begin = to;
   char *options = to = PUT_LITERAL(to, "Connection: ");
   for_each_option(res, put_other, &to);
@@ -210,9 +211,9 @@ static char *put_connection(char *to, const dusk__exchange_t *ex) {
   const dusk__response_t *res = &ex->res;
   if (res->has_connection) return put_options(to, ex);
   if (res->close) { /* HTTP/1.0 closes without a word */
-    if (ex->req.version_minor == 1 || res->refused)
+    if (ex->h1.version_minor == 1 || res->refused)
       to = PUT_LITERAL(to, "Connection: close\r\n");
-  } else if (ex->req.version_minor == 0) {
+  } else if (ex->h1.version_minor == 0) {
     to = PUT_LITERAL(to, "Connection: keep-alive\r\n");
   }
   return to;
@@ -245,7 +246,7 @@ static char *put_framing(char *to, const dusk__exchange_t *ex,
 
 /* Whether the connection ends with this response. */
 static bool is_last(dusk__exchange_t *ex) {
-  return !ex->req.keep_alive || dusk__body_leaves_too_much(ex) ||
+  return !ex->h1.keep_alive || dusk__body_leaves_too_much(ex) ||
          ex->conn->requests >= ex->worker->config->max_requests ||
          (ex->res.has_connection && handler_says(&ex->res, note_close)) ||
          dusk__conn_is_last(ex->conn);
@@ -322,7 +323,7 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
     return UV_ECANCELED;
   if (!res->header_sent) {
     /* What a HEAD response's length would be is only known by its body. */
-    uint64_t length = last && (len > 0 || !ex->req.is_head) ? len : DUSK_OFF;
+    uint64_t length = last && (len > 0 || !ex->h1.is_head) ? len : DUSK_OFF;
     int err = put_header(ex, length);
     if (err < 0) return err;
   }
@@ -661,10 +662,10 @@ void dusk_response_reset(dusk_response_t *handle) {
 /* What the client has sent beyond this request's header and body. */
 static int copy_early(const dusk__exchange_t *ex, char **ret_early,
                       size_t *ret_len) {
-  size_t len = ex->filled - ex->parsed;
+  size_t len = dusk__h1_unparsed(&ex->h1);
   char *early = malloc(len + 1);
   if (early == NULL) return UV_ENOMEM;
-  memcpy(early, ex->buffer + ex->parsed, len);
+  memcpy(early, ex->h1.buffer + ex->h1.parsed, len);
   *ret_early = early;
   *ret_len = len;
   return 0;
@@ -679,7 +680,6 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
   if (ex->conn == NULL || res->ended || res->refused) return UV_ECANCELED;
-  if (ex->parsing) return UV_EBUSY; /* what is early is not known yet */
   int err = dusk__stream_flush(&ex->conn->stream);
   if (err < 0) return err;
   if (ex->conn->stream.queued > 0) return UV_EBUSY;
@@ -716,7 +716,7 @@ void dusk__response_refuse(dusk__exchange_t *ex, int status) {
                      dusk__status_phrase(status));
   int err = append_text_type(res);
   if (err == 0) err = put_header(ex, (uint64_t)len);
-  if (err == 0 && !ex->req.is_head) {
+  if (err == 0 && !ex->h1.is_head) {
     dusk__stream_write(&ex->conn->stream, body, (size_t)len);
     res->body_bytes = (uint64_t)len;
   }

@@ -128,37 +128,59 @@ static bool is_tunnel(const char *text) {
   return port && is_digit(*port ? port[1] : '\0') && is_authority(text);
 }
 
+/* The path, which a query may follow: behind the authority of an absolute
+ * target, nowhere in CONNECT's. */
+static void note_path(dusk__h1_t *h1, const char *target, const char *path) {
+  size_t len = h1->target_len - (size_t)(path - target);
+  const char *query = memchr(path, '?', len);
+  h1->path = h1->target + (uint32_t)(path - target);
+  h1->path_len = (uint32_t)(query ? (size_t)(query - path) : len);
+  h1->has_escape = memchr(path, '%', h1->path_len) != NULL;
+}
+
 /* Nobody has to look behind the '?': a query's meaning is its reader's. */
-static bool is_path(const char *path) {
-  const char *escape;
-  for (; (escape = strchr(path, '%')); path = escape + 3) {
-    if (memchr(path, '?', (size_t)(escape - path))) return true;
-    if (dusk__unescape(escape) < 0) return false;
-  }
+static bool path_is_good(const dusk__h1_t *h1) {
+  const char *at = dusk__h1_at(h1, h1->path);
+  const char *end = at + h1->path_len;
+  if (!h1->has_escape) return true;
+  for (; (at = memchr(at, '%', (size_t)(end - at))); at += 3)
+    if (dusk__unescape(at) < 0) return false;
   return true;
 }
 
-static bool is_target(uint8_t method, const char *target) {
-  if (strchr(target, '#')) return false;
-  if (method == HTTP_CONNECT) return is_tunnel(target);
-  if (*target == '/') return is_path(target);
-  if (strcmp(target, "*") == 0) return method == HTTP_OPTIONS;
+/* A scheme's: RFC 9112, 3.2.2. */
+static bool is_absolute(dusk__h1_t *h1, const char *target) {
   const char *authority = strstr(target, "://");
   if (authority == NULL) return false;
   authority += 3;
-  const char *path = skip_authority(authority);
-  if (path == NULL || path == authority) return false;
-  return (*path == '\0' || *path == '/' || *path == '?') && is_path(path);
+  note_path(h1, target, authority + strcspn(authority, "/?"));
+  const char *end = skip_authority(authority);
+  return end && end != authority && end == dusk__h1_at(h1, h1->path) &&
+         path_is_good(h1);
+}
+
+static bool is_target(dusk__h1_t *h1) {
+  const char *target = dusk__h1_at(h1, h1->target);
+  bool has_fragment = memchr(target, '#', h1->target_len) != NULL;
+  if (h1->parser.method == HTTP_CONNECT) {
+    h1->path = h1->target + h1->target_len;
+    return !has_fragment && is_tunnel(target);
+  }
+  bool is_asterisk = strcmp(target, "*") == 0;
+  if (*target != '/' && !is_asterisk)
+    return is_absolute(h1, target) && !has_fragment;
+  note_path(h1, target, target);
+  if (is_asterisk) return h1->parser.method == HTTP_OPTIONS;
+  return !has_fragment && path_is_good(h1);
 }
 
 /* -- Fields ---------------------------------------------------------------- */
 
-int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {
-  char *base = ex->buffer + ex->start;
-  size_t len = ex->filled - ex->start;
-  dusk__request_t *req = &ex->req;
-  for (size_t i = first; i < req->field_count; i++) {
-    dusk__field_t *field = &req->fields[i];
+int dusk__strict_fields(dusk__h1_t *h1, size_t at, size_t first) {
+  char *base = h1->buffer + h1->start;
+  size_t len = h1->filled - h1->start;
+  for (size_t i = first; i < h1->field_count; i++) {
+    dusk__field_t *field = &h1->fields[i];
     size_t name_end = field->name + field->name_len;
     if (field->name != at || field->name_len == 0) return 400;
     size_t value = name_end;
@@ -182,30 +204,29 @@ int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first) {
 }
 
 /* The request line; terminates method and target. */
-static int check_request_line(dusk__exchange_t *ex, size_t *ret_end) {
-  char *line = ex->buffer + ex->start;
-  size_t len = ex->filled - ex->start;
-  dusk__request_t *req = &ex->req;
+static int check_request_line(dusk__h1_t *h1, size_t *ret_end) {
+  char *line = h1->buffer + h1->start;
+  size_t len = h1->filled - h1->start;
   /* That a method is a known one llhttp has seen to. */
-  size_t method = req->target - 1;
-  size_t target_end = req->target + req->target_len;
-  if (req->target < 2 || line[method] != ' ' || line[method - 1] == ' ')
+  size_t method = h1->target - 1;
+  size_t target_end = h1->target + h1->target_len;
+  if (h1->target < 2 || line[method] != ' ' || line[method - 1] == ' ')
     return 400;
   if (target_end + 11 > len || line[target_end] != ' ' ||
       memcmp(line + target_end + 9, "\r\n", 2) ||
       !is_version(line + target_end + 1, 8))
     return 400;
   if (memcmp(line + target_end + 6, "1.1", 3) == 0)
-    req->version_minor = 1;
+    h1->version_minor = 1;
   else if (memcmp(line + target_end + 6, "1.0", 3) == 0)
-    req->version_minor = 0;
+    h1->version_minor = 0;
   else
     return 505;
   line[method] = line[target_end] = '\0';
-  req->has_line = true;
-  req->is_head = ex->parser.method == HTTP_HEAD;
+  h1->has_line = true;
+  h1->is_head = h1->parser.method == HTTP_HEAD;
   *ret_end = target_end + 11;
-  return is_target(ex->parser.method, line + req->target) ? 0 : 400;
+  return is_target(h1) ? 0 : 400;
 }
 
 typedef struct seen {
@@ -213,24 +234,24 @@ typedef struct seen {
   int encodings;
   const char *encoding;
   bool close;
+  bool expectation; /* of another kind */
 } seen_t;
 
 /* Only the few fields that matter here, told apart by their length first. */
-static void look_at(dusk__exchange_t *ex, int index, seen_t *seen) {
-  const dusk__field_t *field = &ex->req.fields[index];
-  const char *message = ex->buffer + ex->start;
-  const char *name = message + field->name;
-  const char *value = message + field->value;
+static void look_at(dusk__h1_t *h1, int index, seen_t *seen) {
+  const dusk__field_t *field = &h1->fields[index];
+  const char *name = dusk__h1_at(h1, field->name);
+  const char *value = dusk__h1_at(h1, field->value);
   switch (field->name_len) {
   case 4:
     if (!dusk__is_name(name, "host", 4)) return;
     seen->hosts++;
-    ex->req.host_field = index;
+    h1->host_field = index;
     return;
   case 6:
     if (!dusk__is_name(name, "expect", 6)) return;
-    ex->req.expects_continue = strcasecmp(value, "100-continue") == 0;
-    ex->req.expects_else = !ex->req.expects_continue && *value;
+    h1->expects_continue = strcasecmp(value, "100-continue") == 0;
+    seen->expectation = !h1->expects_continue && *value;
     return;
   case 10:
     if (dusk__is_name(name, "connection", 10) &&
@@ -244,34 +265,31 @@ static void look_at(dusk__exchange_t *ex, int index, seen_t *seen) {
   }
 }
 
-int dusk__strict_request(dusk__exchange_t *ex) {
-  dusk__request_t *req = &ex->req;
+int dusk__strict_request(dusk__h1_t *h1) {
   size_t fields_at;
-  int refusal = check_request_line(ex, &fields_at);
-  if (refusal == 0) refusal = dusk__strict_fields(ex, fields_at, 0);
+  int refusal = check_request_line(h1, &fields_at);
+  if (refusal == 0) refusal = dusk__strict_fields(h1, fields_at, 0);
   if (refusal) return refusal;
   seen_t seen = {0};
-  for (size_t i = 0; i < req->field_count; i++)
-    look_at(ex, (int)i, &seen);
+  for (size_t i = 0; i < h1->field_count; i++)
+    look_at(h1, (int)i, &seen);
 
-  const char *base = ex->buffer + ex->start;
   if (seen.hosts > 1) return 400; /* RFC 9112, 3.2 */
-  if (seen.hosts == 0 && req->version_minor == 1 &&
-      ex->parser.method != HTTP_CONNECT)
+  if (seen.hosts == 0 && h1->version_minor == 1 &&
+      h1->parser.method != HTTP_CONNECT)
     return 400;
   if (seen.hosts == 1 &&
-      !is_authority(base + req->fields[req->host_field].value))
+      !is_authority(dusk__h1_at(h1, h1->fields[h1->host_field].value)))
     return 400;
   if (seen.encodings > 0) { /* RFC 9112, 6.1 and 6.3 */
-    if (req->version_minor == 0) return 400;
+    if (h1->version_minor == 0) return 400;
     if (seen.encodings > 1 || strcasecmp(seen.encoding, "chunked") != 0)
       return 501;
   }
   /* llhttp misses one before a tab, and in HTTP/1.0 beside keep-alive. */
-  req->keep_alive = !seen.close && llhttp_should_keep_alive(&ex->parser);
-  if (req->version_minor == 0)
-    req->expects_continue = req->expects_else = false;
-  return req->expects_else ? 417 : 0;
+  h1->keep_alive = !seen.close && llhttp_should_keep_alive(&h1->parser);
+  if (h1->version_minor == 0) h1->expects_continue = seen.expectation = false;
+  return seen.expectation ? 417 : 0;
 }
 
 /* -- Chunk extensions: RFC 9112, 7.1.1 ------------------------------------- */

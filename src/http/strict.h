@@ -2,17 +2,17 @@
 #ifndef DUSK_HTTP_STRICT_H
 #define DUSK_HTTP_STRICT_H
 
-#include "exchange.h"
+#include "h1.h"
 
-/* Checks a complete header and notes what the server must know of it (host,
- * expectation, version, whether it is to keep the connection). 0, or the status
+/* Checks a complete header and notes what must be known of it (path, host,
+ * expectation, version, whether the connection is to be kept). 0, or the status
  * to refuse the request with. */
-int dusk__strict_request(dusk__exchange_t *ex);
+int dusk__strict_request(dusk__h1_t *h1);
 
 /* Checks that the fields from `first` on stand one a line from offset `at` to
  * an empty line, trims their values, and terminates names and values with NUL.
  * 0 or 400. */
-int dusk__strict_fields(dusk__exchange_t *ex, size_t at, size_t first);
+int dusk__strict_fields(dusk__h1_t *h1, size_t at, size_t first);
 
 /* Takes the next piece of a chunk extension's name or value. */
 dusk__extension_t dusk__strict_extension(dusk__extension_t so_far,

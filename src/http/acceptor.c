@@ -113,7 +113,6 @@ static void take(dusk__source_t *source, int fd,
     source->listener.queued_before--;
     dusk__listener_set_options(fd);
   }
-  /* On failure that one is closed, and the next one may do. */
   source->acceptor->above->pass(source->acceptor, fd, address);
 }
 

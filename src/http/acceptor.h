@@ -13,10 +13,9 @@ typedef struct dusk__accepted {
   /* Gets what the next accepted socket needs, so that memory is missed while it
    * still is in its queue. */
   int (*prepare)(dusk__acceptor_t *acceptor);
-  /* Takes an accepted, non-blocking socket of a client. On failure `fd` is
-   * closed. */
-  int (*pass)(dusk__acceptor_t *acceptor, int fd,
-              const dusk__address_t *address);
+  /* Takes an accepted, non-blocking socket of a client. */
+  void (*pass)(dusk__acceptor_t *acceptor, int fd,
+               const dusk__address_t *address);
   /* A batch has ended: whoever was passed something is to be told. */
   void (*passed)(dusk__acceptor_t *acceptor);
   /* How many connections are open. */

@@ -22,8 +22,14 @@ void dusk__census_init(dusk__census_t *census, dusk__worker_t *worker) {
     dusk__list_init(&census->members[phase]);
 }
 
-static void tell_watcher(dusk__census_t *census) {
-  if (census->watcher)
+void dusk__census_watch(dusk__census_t *census, dusk__task_t *watcher,
+                        bool moves) {
+  census->watcher = watcher;
+  census->watches_moves = moves;
+}
+
+static void tell_watcher(dusk__census_t *census, bool is_end) {
+  if (census->watcher && (is_end || census->watches_moves))
     dusk__worker_at_turn_last(census->worker, census->watcher);
 }
 
@@ -32,7 +38,6 @@ static void tell_watcher(dusk__census_t *census) {
 void dusk__census_enter(dusk__census_t *census, dusk__member_t *member,
                         uint64_t now_ms) {
   assert(dusk__worker_on_thread(census->worker));
-  dusk__list_init(&member->link);
   member->phase = DUSK__NEW;
   member->since_ms = now_ms;
   census->count[DUSK__NEW]++;
@@ -68,7 +73,7 @@ void dusk__census_move(dusk__census_t *census, dusk__member_t *member,
     dusk__list_append(&census->members[phase], &member->link);
     if (!dusk__census_is_awaited(member)) census->unawaited++;
   }
-  tell_watcher(census);
+  tell_watcher(census, dusk__census_is_over(member));
 }
 
 size_t dusk__census_open(const dusk__census_t *census) {
@@ -114,7 +119,7 @@ void dusk__census_request_ended(dusk__census_t *census, dusk__ending_t ending) {
   assert(census->requests > 0);
   census->requests--;
   dusk__count(&census->requests_ended[ending], 1);
-  tell_watcher(census);
+  tell_watcher(census, false);
 }
 
 /* -- The counts ------------------------------------------------------------ */
@@ -132,6 +137,18 @@ void dusk__census_add(const dusk__census_t *census, dusk__tally_t *tally) {
       dusk__counted(&census->answers_unacknowledged);
   tally->requests_begun += dusk__counted(&census->requests_begun);
   tally->conns_accepted += dusk__counted(&census->conns_accepted);
+}
+
+void dusk__tally_add(dusk__tally_t *tally, const dusk__tally_t *more) {
+  for (int i = 0; i < DUSK__ENDINGS; i++) {
+    tally->conns_ended[i] += more->conns_ended[i];
+    tally->requests_ended[i] += more->requests_ended[i];
+  }
+  tally->conns_accepted += more->conns_accepted;
+  tally->conns_late += more->conns_late;
+  tally->conns_unconfirmed += more->conns_unconfirmed;
+  tally->answers_unacknowledged += more->answers_unacknowledged;
+  tally->requests_begun += more->requests_begun;
 }
 
 static uint64_t sum(const uint64_t counts[DUSK__ENDINGS]) {

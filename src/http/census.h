@@ -72,7 +72,8 @@ typedef struct dusk__tally {
 
 typedef struct dusk__census {
   dusk__worker_t *worker;
-  dusk__task_t *watcher; /* due when somebody moved; NULL: nobody asks */
+  dusk__task_t *watcher; /* due when somebody ended, */
+  bool watches_moves;    /* or only moved; NULL: nobody asks */
   dusk__link_t members[DUSK__OPEN_PHASES]; /* ACTIVE: the oldest request first
                                             */
   size_t count[DUSK__OPEN_PHASES];
@@ -89,6 +90,11 @@ typedef struct dusk__census {
 } dusk__census_t;
 
 void dusk__census_init(dusk__census_t *census, dusk__worker_t *worker);
+
+/* Has `watcher`, if there is one, due last in the turn in which a connection
+ * ends; or with `moves` also when one moves, or a request ends. */
+void dusk__census_watch(dusk__census_t *census, dusk__task_t *watcher,
+                        bool moves);
 
 /* A connection was accepted for this loop, which need not know of it yet. The
  * thread that accepts. */
@@ -136,6 +142,8 @@ void dusk__census_each(dusk__census_t *census, dusk__phase_t phase,
 
 /* Adds what was counted. Any thread. */
 void dusk__census_add(const dusk__census_t *census, dusk__tally_t *tally);
+
+void dusk__tally_add(dusk__tally_t *tally, const dusk__tally_t *more);
 
 /* Of a tally: those that are open, and running. */
 uint64_t dusk__tally_open(const dusk__tally_t *tally);

@@ -567,19 +567,22 @@ bool dusk__conn_is_last(dusk__conn_t *conn) {
 
 /* -- The beginning --------------------------------------------------------- */
 
-int dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker, int fd,
+void dusk__conn_init(dusk__conn_t *conn, int fd,
                      const dusk__address_t *address) {
+  conn->stream.fd = fd;
   conn->address = *address;
+  dusk__list_init(&conn->member.link);
   dusk__timeout_init(&conn->timeout);
+}
+
+void dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker) {
   dusk__worker_ref(worker);
   dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
-  int err = dusk__stream_open(&conn->stream, worker, fd);
-  if (err < 0) {
+  if (dusk__stream_open(&conn->stream, worker) < 0) {
     dusk__conn_close(conn, DUSK__CUT);
-    return err;
+    return;
   }
   if (is_draining(conn)) dusk__conn_know_peer(conn);
   wait_for_request(conn);
   dusk__stream_read(&conn->stream, true);
-  return 0;
 }

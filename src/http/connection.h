@@ -30,10 +30,12 @@ static inline dusk__conn_t *dusk__conn_of(dusk__member_t *member) {
   return DUSK__OWNER(member, dusk__conn_t, member);
 }
 
-/* Takes an accepted, non-blocking socket of a client into `conn`, blank memory
- * that is its own from then on. On failure `fd` is closed. */
-int dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker, int fd,
+/* An accepted, non-blocking socket of a client, in blank memory: any thread. */
+void dusk__conn_init(dusk__conn_t *conn, int fd,
                      const dusk__address_t *address);
+/* Begins to serve it. The memory is its own from then on. On failure `fd` is
+ * closed. */
+void dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker);
 
 /* Goes on with whatever can go on: parses, dispatches, finishes, writes. To be
  * called when something changed that wasn't read from the socket. A request

@@ -38,13 +38,12 @@ void dusk__server_free_hooks(dusk__link_t *hooks) {
   }
 }
 
-static void free_worker(dusk__worker_t *worker) {
-  dusk__pool_done(worker->pool);
-  dusk__gather_done(worker->gather);
-  dusk_context_unref(worker->ctx);
-  dusk_context_unref(worker->draining);
-  dusk_context_unref(worker->gone);
-  dusk_context_unref(worker->root);
+static void drop_contexts(dusk_server_t *server) {
+  dusk_context_unref(server->ctx);
+  dusk_context_unref(server->draining);
+  dusk_context_unref(server->cancelling);
+  dusk_context_unref(server->cutting);
+  dusk_context_unref(server->config.base);
 }
 
 void dusk__server_release(dusk_server_t *server) {
@@ -55,42 +54,9 @@ void dusk__server_release(dusk_server_t *server) {
   dusk__acceptor_done(&server->acceptor);
   dusk__peers_done(&server->plan.peers);
   free(server->next_conn);
-  free_worker(dusk__server_worker(server));
-  dusk_context_unref(server->config.base);
+  drop_contexts(server);
+  uv_mutex_destroy(&server->peers_lock);
   free(server);
-}
-
-static void on_unused(dusk__worker_t *worker) {
-  dusk__server_release(worker->server);
-}
-
-static void stop_worker(dusk_server_t *server, size_t index) {
-  const dusk_server_config_t *config = &server->config;
-  dusk__worker_t *worker = dusk__server_worker(server);
-  void *data = worker->data;
-  worker->data = NULL;
-  if (config->on_worker_stop)
-    config->on_worker_stop(server, worker->root, index, data,
-                           config->on_worker_arg);
-}
-
-static void on_cut_timer_closed(uv_handle_t *handle) {
-  dusk_server_t *server = handle->data;
-  dusk__worker_release(dusk__server_worker(server));
-}
-
-void dusk__server_close_handles(dusk_server_t *server) {
-  dusk__worker_t *worker = dusk__server_worker(server);
-  if (worker->is_closing) return;
-  if (!dusk__list_empty(&worker->tasks)) { /* somebody is still to be told */
-    dusk__worker_at_turn_last(worker, &server->task);
-    return;
-  }
-  stop_worker(server, 0);
-  dusk__seal_close(&server->seal);
-  dusk__worker_ref(worker);
-  uv_close((uv_handle_t *)&server->cut_timer, on_cut_timer_closed);
-  dusk__worker_close(worker);
 }
 
 /* -- What comes from below ------------------------------------------------- */
@@ -106,39 +72,35 @@ static int on_prepare(dusk__acceptor_t *acceptor) {
   return server->next_conn ? 0 : UV_ENOMEM;
 }
 
-static int on_pass(dusk__acceptor_t *acceptor, int fd,
-                   const dusk__address_t *address) {
+static void on_pass(dusk__acceptor_t *acceptor, int fd,
+                    const dusk__address_t *address) {
   dusk_server_t *server = server_of(acceptor);
   dusk__conn_t *conn = server->next_conn;
   server->next_conn = NULL;
-  dusk__census_accept(&server->lane.census);
-  return dusk__conn_begin(conn, dusk__server_worker(server), fd, address);
+  dusk__conn_init(conn, fd, address);
+  dusk__lanes_pass(server, conn);
 }
 
 static void on_passed(dusk__acceptor_t *acceptor) {
-  (void)acceptor;
-}
-
-void dusk__server_tally(const dusk_server_t *server, dusk__tally_t *ret_tally) {
-  memset(ret_tally, 0, sizeof(*ret_tally));
-  dusk__census_add(&server->lane.census, ret_tally);
+  dusk__lanes_passed(server_of(acceptor));
 }
 
 static size_t count_open(dusk__acceptor_t *acceptor) {
   dusk__tally_t tally;
-  dusk__server_tally(server_of(acceptor), &tally);
+  dusk__lanes_tally(server_of(acceptor), &tally);
   return (size_t)dusk__tally_open(&tally);
 }
 
-/* Whoever ends now is looked for. */
+/* Whoever ends now is looked for; on another loop it may have before that. */
 static void on_full(dusk__acceptor_t *acceptor) {
   dusk_server_t *server = server_of(acceptor);
-  server->lane.census.watcher = &server->task;
+  dusk__lanes_watch(server, true);
+  if (count_open(acceptor) < server->config.max_connections)
+    dusk__server_at_turn(server);
 }
 
 static void on_changed(dusk__acceptor_t *acceptor) {
-  dusk_server_t *server = server_of(acceptor);
-  dusk__worker_at_turn_last(dusk__server_worker(server), &server->task);
+  dusk__server_at_turn(server_of(acceptor));
 }
 
 static const dusk__accepted_t accepted = {.prepare = on_prepare,
@@ -174,7 +136,7 @@ static int set_threads(dusk_server_config_t *config) {
   if (config->threads == DUSK_THREAD_A_CORE)
     config->threads = uv_available_parallelism();
   if (config->threads > THREADS_MAX) return UV_EINVAL;
-  return config->threads == 1 ? 0 : UV_ENOTSUP;
+  return 0;
 }
 
 /* See the head of http.h. */
@@ -188,83 +150,59 @@ static void ignore_sigpipe(void) {
 }
 
 static int make_contexts(dusk_server_t *server, dusk_context_t *root) {
-  dusk__worker_t *worker = dusk__server_worker(server);
   dusk_context_t *base = server->config.base ? server->config.base : root;
   /* A deadline is there to be brought forward by the drain. */
   int err = dusk_context_with_deadline(base, DUSK_OFF, &dusk_drain_cancelled,
-                                       &worker->ctx);
-  if (err == 0) err = dusk_context_with_cancel(root, &worker->draining);
-  if (err == 0) err = dusk_context_with_cancel(root, &worker->gone);
-  if (err == 0) dusk_context_cancel(worker->gone, &dusk_client_gone);
+                                       &server->ctx);
+  if (err == 0) err = dusk_context_with_cancel(root, &server->draining);
+  if (err == 0) err = dusk_context_with_cancel(root, &server->cancelling);
+  if (err == 0) err = dusk_context_with_cancel(root, &server->cutting);
   return err;
 }
 
-/* What each storey keeps for this loop. */
-static void furnish(dusk_server_t *server, dusk__lane_t *lane) {
-  dusk__worker_t *worker = &lane->worker;
-  worker->server = server;
-  worker->config = &server->config;
-  worker->gather = &lane->gather;
-  worker->census = &lane->census;
-  worker->policy = &lane->policy;
-  worker->pool = &lane->pool;
-  lane->policy.plan = &server->plan;
-  lane->policy.config = &server->config;
-  dusk__pool_init(&lane->pool);
-  dusk__census_init(&lane->census, worker);
-  dusk__drain_init(&lane->drain, worker, NULL);
-}
-
-static int start_worker(dusk_server_t *server, dusk_context_t *root,
-                        size_t index) {
-  const dusk_server_config_t *config = &server->config;
-  if (config->on_worker_start == NULL) return 0;
-  return config->on_worker_start(server, root, index,
-                                 &dusk__server_worker(server)->data,
-                                 config->on_worker_arg);
-}
-
-/* None of these can fail; they leave open handles. */
-static void open_handles(dusk_server_t *server, dusk_context_t *root) {
-  dusk__worker_init(dusk__server_worker(server), root, dusk__conn_expired,
-                    on_unused);
-  server->refs++;
-  dusk__seal_init(&server->seal, &server->acceptor);
-  uv_timer_init(dusk_context_loop(root), &server->cut_timer);
-  server->cut_timer.data = server;
-}
-
-static int make_server(dusk_context_t *root, const dusk_server_config_t *config,
-                       dusk_server_t **ret_server) {
-  if (config->handler == NULL ||
-      (config->handler == dusk_mux_serve && config->handler_arg == NULL))
-    return UV_EINVAL;
-  dusk_server_t *server = calloc(1, sizeof(*server));
-  if (server == NULL) return UV_ENOMEM;
-  if ((uintptr_t)server & DUSK__GENERATION_BITS) { /* an allocator's tags */
+/* With its lists, so that it can be released. */
+static dusk_server_t *alloc_server(const dusk_server_config_t *config) {
+  size_t lanes = (size_t)config->threads;
+  dusk_server_t *server =
+      calloc(1, sizeof(*server) + lanes * sizeof(*server->lanes));
+  if (server == NULL) return NULL;
+  if (uv_mutex_init(&server->peers_lock)) {
     free(server);
-    return UV_ENOTSUP;
+    return NULL;
   }
   server->config = *config;
+  server->lane_count = lanes;
   if (config->base) dusk_context_ref(config->base);
-  set_defaults(&server->config);
   server->refs = 1;
   server->owned = true;
   dusk__list_init(&server->hooks);
   dusk__acceptor_init(&server->acceptor, dusk__server_worker(server),
                       &accepted);
-  furnish(server, &server->lane);
   dusk__shutdown_init(server);
-  int err = set_threads(&server->config);
+  return server;
+}
+
+static int make_server(dusk_context_t *root, dusk_server_config_t *config,
+                       dusk_server_t **ret_server) {
+  if (config->handler == NULL ||
+      (config->handler == dusk_mux_serve && config->handler_arg == NULL))
+    return UV_EINVAL;
+  set_defaults(config);
+  int err = set_threads(config);
+  if (err < 0) return err;
+  dusk_server_t *server = alloc_server(config);
+  if (server == NULL) return UV_ENOMEM;
+  bool has_tags = (uintptr_t)server & DUSK__GENERATION_BITS;
+  if (has_tags) err = UV_ENOTSUP; /* the allocator's */
   if (err == 0) err = make_contexts(server, root);
-  if (err == 0)
-    err = dusk__gather_init(&server->lane.gather, &dusk__conn_events);
-  if (err == 0) err = start_worker(server, root, 0);
-  if (err != 0) {
+  if (err == 0) err = dusk__lanes_start(server, root);
+  if (err < 0) {
     dusk__server_release(server);
     return err;
   }
-  open_handles(server, root);
+  dusk__seal_init(&server->seal, &server->acceptor);
+  uv_timer_init(dusk_context_loop(root), &server->cut_timer); /* always 0 */
+  server->cut_timer.data = server;
   ignore_sigpipe();
   *ret_server = server;
   return 0;
@@ -287,7 +225,7 @@ void dusk_server_unref(dusk_server_t *server) {
   assert(server->owned);
   server->owned = false;
   if (server->phase == DUSK_CLOSED)
-    dusk__server_close_handles(server);
+    dusk__lanes_quit(server);
   else
     dusk_server_close(server);
   dusk__server_release(server);
@@ -337,5 +275,5 @@ int dusk_server_on_shutdown(dusk_server_t *server,
 
 dusk_context_t *dusk_server_draining(dusk_server_t *server) {
   assert(dusk__server_on_thread(server));
-  return dusk__server_worker(server)->draining;
+  return server->draining;
 }

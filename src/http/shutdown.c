@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STUCK_MS = 100 }; /* for a loop's next turn */
+
 static void look_at_bounds(dusk_server_t *server);
 
 void dusk__shutdown_init(dusk_server_t *server) {
@@ -21,10 +23,6 @@ void dusk__shutdown_init(dusk_server_t *server) {
   server->task.run = dusk__shutdown_on_turn;
 }
 
-static void at_turn(dusk_server_t *server) {
-  dusk__worker_at_turn_last(dusk__server_worker(server), &server->task);
-}
-
 /* -- Beginning ------------------------------------------------------------- */
 
 static void begin(dusk_server_t *server) {
@@ -32,19 +30,18 @@ static void begin(dusk_server_t *server) {
   plan->started_ns = uv_hrtime();
   if (server->phase == DUSK_SERVING) server->lame_duck_ns = plan->started_ns;
   server->phase = DUSK_DRAINING;
-  dusk__server_tally(server, &server->before);
-  dusk__peers_init(&plan->peers, dusk__tally_open(&server->before), NULL);
-  server->lane.census.watcher = &server->task;
-  dusk__drain_begin(&server->lane.drain);
-  dusk_context_cancel(dusk__server_worker(server)->draining, NULL);
-  at_turn(server); /* serve's callbacks */
+  dusk__lanes_tally(server, &server->before);
+  dusk__peers_init(&plan->peers, dusk__tally_open(&server->before),
+                   server->lane_count > 1 ? &server->peers_lock : NULL);
+  dusk__lanes_drain(server);
+  dusk__server_at_turn(server); /* serve's callbacks */
 }
 
 /* The last listener has closed, or there was none. */
 static void note_sealed(dusk_server_t *server) {
   if (server->acceptor.listening > 0 || server->sealed_ns) return;
   server->sealed_ns = uv_hrtime();
-  dusk__drain_sealed(&server->lane.drain);
+  dusk__lanes_seal(server);
 }
 
 static void begin_draining(dusk_server_t *server) {
@@ -60,8 +57,15 @@ static void cancel_requests(dusk_server_t *server, int status,
                             const dusk_cause_t *cause) {
   if (server->is_cancelled) return;
   server->is_cancelled = true;
-  dusk__drain_cancel(&server->lane.drain, status);
-  dusk_context_cancel(dusk__server_worker(server)->ctx, cause);
+  dusk__lanes_cancel(server, status);
+  dusk_context_cancel(server->ctx, cause);
+}
+
+/* A loop that has not cut by now does not turn. */
+static void on_stuck(uv_timer_t *timer) {
+  dusk_server_t *server = timer->data;
+  dusk__lanes_leave(server);
+  dusk__server_at_turn(server);
 }
 
 static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
@@ -70,9 +74,11 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   atomic_store(&server->plan.cut_cause, cause);
   cancel_requests(server, status, cause);
   dusk__seal_cut(&server->seal);
-  if (server->seal.left > left) server->cut_status = status; /* is reset */
-  dusk__drain_cut(&server->lane.drain, status);
-  at_turn(server);
+  if (server->seal.left > left) server->left_status = status; /* is reset */
+  dusk__lanes_cut(server, status);
+  if (server->lane_count > 1)
+    uv_timer_start(&server->cut_timer, on_stuck, STUCK_MS, 0);
+  dusk__server_at_turn(server);
 }
 
 static uint64_t grace_ms(const dusk_server_t *server) {
@@ -131,7 +137,7 @@ static void look_at_bounds(dusk_server_t *server) {
     return;
   }
   /* What the contexts of running requests tell from now on. */
-  dusk_context_bring_forward(dusk__server_worker(server)->ctx, deadline_ns);
+  dusk_context_bring_forward(server->ctx, deadline_ns);
   uint64_t wait_ms = (cancel_ns - now + DUSK__NS_PER_MS - 1) / DUSK__NS_PER_MS;
   uv_timer_start(&server->cut_timer, on_hard_cancel, wait_ms, 0);
 }
@@ -173,7 +179,7 @@ static void run_hooks(dusk_server_t *server) {
 static int status_of(const dusk_server_t *server, const dusk__tally_t *tally,
                      const dusk__drained_t *drained) {
   if (drained->status) return drained->status;
-  if (server->cut_status) return server->cut_status;
+  if (server->left_status) return server->left_status;
   if (server->seal.err) return server->seal.err;
   /* Cut one by one. */
   if (tally->conns_ended[DUSK__CUT] > server->before.conns_ended[DUSK__CUT])
@@ -184,8 +190,8 @@ static int status_of(const dusk_server_t *server, const dusk__tally_t *tally,
 static int status_now(const dusk_server_t *server) {
   dusk__tally_t tally;
   dusk__drained_t drained;
-  dusk__server_tally(server, &tally);
-  dusk__drain_now(&server->lane.drain, &drained);
+  dusk__lanes_tally(server, &tally);
+  dusk__lanes_drained(server, &drained);
   return status_of(server, &tally, &drained);
 }
 
@@ -195,7 +201,7 @@ static void finish(dusk_server_t *server) {
   server->ended_ns = uv_hrtime();
   worker->is_closed = true;
   uv_timer_stop(&server->cut_timer);
-  dusk_context_cancel(worker->ctx, &dusk_server_closed);
+  dusk_context_cancel(server->ctx, &dusk_server_closed);
 }
 
 static void call_back(dusk_server_t *server) {
@@ -215,16 +221,17 @@ void dusk__shutdown_on_turn(dusk__task_t *task) {
   dusk_server_t *server = DUSK__OWNER(task, dusk_server_t, task);
   tell_listeners(server);
   if (server->phase < DUSK_DRAINING) {
-    server->lane.census.watcher = NULL;
+    if (server->acceptor.paused) dusk__lanes_watch(server, false);
     dusk__acceptor_resume(&server->acceptor);
     return;
   }
   note_sealed(server);
   if (server->sealed_ns) run_hooks(server);
-  if (dusk__drain_check(&server->lane.drain)) finish(server);
+  if (server->phase == DUSK_DRAINING && dusk__lanes_are_over(server))
+    finish(server);
   if (server->phase != DUSK_CLOSED) return;
   call_back(server);
-  if (!server->owned) dusk__server_close_handles(server);
+  if (!server->owned) dusk__lanes_quit(server);
 }
 
 /* -- The calls ------------------------------------------------------------- */
@@ -249,7 +256,7 @@ int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,
   call->cb = cb;
   call->arg = arg;
   dusk__list_append(&server->shutdowns, &call->link);
-  at_turn(server);
+  dusk__server_at_turn(server);
   if (server->phase == DUSK_CLOSED) return 0;
   if (server->phase < DUSK_DRAINING) begin_draining(server);
   add_bound(call);
@@ -331,9 +338,7 @@ static void report_times(const dusk_server_t *server,
   report->lame_duck_ms = ms_between(server->lame_duck_ns, started);
   report->answered_ms = ms_between(started, drained->answered_ns);
   report->seal_ms = ms_between(started, server->sealed_ns);
-  uint64_t held = drained->windows_sum_ns +
-                  (drained->windows_ns ? now - drained->windows_ns : 0);
-  report->window_ms = held / DUSK__NS_PER_MS;
+  report->window_ms = drained->windows_sum_ns / DUSK__NS_PER_MS;
   if (deadline != DUSK_OFF) report->left_ms = ms_between(now, deadline);
 }
 
@@ -341,15 +346,15 @@ static void make_report(const dusk_server_t *server,
                         dusk_report_t *ret_report) {
   dusk__tally_t tally;
   dusk__drained_t drained;
-  dusk__server_tally(server, &tally);
-  dusk__drain_now(&server->lane.drain, &drained);
+  dusk__lanes_tally(server, &tally);
+  dusk__lanes_drained(server, &drained);
   memset(ret_report, 0, sizeof(*ret_report));
   ret_report->phase = server->phase;
   ret_report->status = status_of(server, &tally, &drained);
   report_conns(&tally, &server->before, ret_report);
   report_requests(&tally, &server->before, ret_report);
   report_seal(&server->seal, ret_report);
-  report_drained(&drained, dusk__now_ms(&server->lane.worker), ret_report);
+  report_drained(&drained, dusk__now_ms(&server->lanes[0].worker), ret_report);
   ret_report->left_ms = DUSK_OFF;
   if (server->plan.started_ns) report_times(server, &drained, ret_report);
 }

@@ -32,12 +32,6 @@ static const dusk__stream_events_t *events_of(const dusk__stream_t *stream) {
   return stream->worker->gather->events;
 }
 
-static int fd_of(const dusk__stream_t *stream) {
-  uv_os_fd_t fd = -1;
-  uv_fileno((const uv_handle_t *)&stream->tcp, &fd);
-  return fd;
-}
-
 /* -- In -------------------------------------------------------------------- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
@@ -71,7 +65,7 @@ void dusk__stream_read(dusk__stream_t *stream, bool on) {
 
 size_t dusk__stream_unread(const dusk__stream_t *stream) {
   int unread = 0;
-  if (ioctl(fd_of(stream), FIONREAD, &unread) || unread < 0) return 0;
+  if (ioctl(stream->fd, FIONREAD, &unread) || unread < 0) return 0;
   return (size_t)unread;
 }
 
@@ -80,7 +74,7 @@ bool dusk__stream_pending(const dusk__stream_t *stream) {
   if (unread == 0) return false;
   char peeked[PEEKED_BYTES];
   ssize_t len =
-      recv(fd_of(stream), peeked, sizeof(peeked), MSG_PEEK | MSG_DONTWAIT);
+      recv(stream->fd, peeked, sizeof(peeked), MSG_PEEK | MSG_DONTWAIT);
   for (ssize_t i = 0; i < len; i++)
     if (!dusk__is_line_end(peeked[i])) return true;
   return len < 0 || (size_t)len < unread;
@@ -264,18 +258,18 @@ int dusk__stream_write_ref(dusk__stream_t *stream, const void *data, size_t len,
 }
 
 int dusk__stream_half_close(dusk__stream_t *stream) {
-  if (shutdown(fd_of(stream), SHUT_WR)) return uv_translate_sys_error(errno);
+  if (shutdown(stream->fd, SHUT_WR)) return uv_translate_sys_error(errno);
   return 0;
 }
 
 /* -- What is known of the peer --------------------------------------------- */
 
 size_t dusk__stream_unacknowledged(const dusk__stream_t *stream) {
-  return dusk__sys_unacknowledged(fd_of(stream));
+  return dusk__sys_unacknowledged(stream->fd);
 }
 
 uint64_t dusk__stream_round_trip_ms(const dusk__stream_t *stream) {
-  return dusk__sys_round_trip_ms(fd_of(stream));
+  return dusk__sys_round_trip_ms(stream->fd);
 }
 
 static uint32_t taken_bytes(const dusk__stream_t *stream) {
@@ -305,11 +299,16 @@ void dusk__gather_done(dusk__gather_t *gather) {
   free(gather->bytes);
 }
 
-int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker, int fd) {
+int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker) {
   stream->worker = worker;
   uv_tcp_init(worker->loop, &stream->tcp); /* 0: makes no socket yet */
-  int err = uv_tcp_open(&stream->tcp, fd);
-  if (err < 0) close(fd);
+  int err = uv_tcp_open(&stream->tcp, stream->fd);
+  if (err < 0) {
+    close(stream->fd);
+    stream->fd = -1;
+  } else if (worker->opened) {
+    worker->opened(worker, stream->fd);
+  }
   return err;
 }
 
@@ -318,26 +317,31 @@ static void on_closed(uv_handle_t *handle) {
   events_of(stream)->closed(stream);
 }
 
-static void forget(dusk__stream_t *stream) {
-  dusk__gather_t *gather = stream->worker->gather;
-  if (gather->stream != stream) return;
-  gather->stream = NULL;
-  gather->len = 0;
+/* Nothing gathered goes out any more, and the descriptor is about to be
+ * somebody else's. */
+static void leave(dusk__stream_t *stream) {
+  dusk__worker_t *worker = stream->worker;
+  dusk__gather_t *gather = worker->gather;
+  if (gather->stream == stream) {
+    gather->stream = NULL;
+    gather->len = 0;
+  }
+  if (worker->closing && stream->fd >= 0) worker->closing(worker, stream->fd);
 }
 
 void dusk__stream_close(dusk__stream_t *stream) {
-  forget(stream);
+  leave(stream);
   uv_close((uv_handle_t *)&stream->tcp, on_closed);
 }
 
 void dusk__stream_close_reset(dusk__stream_t *stream) {
-  forget(stream);
+  leave(stream);
   if (uv_tcp_close_reset(&stream->tcp, on_closed) < 0)
     uv_close((uv_handle_t *)&stream->tcp, on_closed);
 }
 
 int dusk__stream_dup(const dusk__stream_t *stream, int *ret_fd) {
-  int fd = fcntl(fd_of(stream), F_DUPFD_CLOEXEC, 0);
+  int fd = fcntl(stream->fd, F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   *ret_fd = fd;
   return 0;

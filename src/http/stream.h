@@ -12,6 +12,7 @@ typedef struct dusk__stream {
   uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
                  * that aren't made here */
   dusk__worker_t *worker;
+  int fd;            /* its descriptor; libuv's once it is open */
   uint32_t queued;   /* writes in libuv, not yet taken by the kernel */
   uint32_t written;  /* all ever, modulo 2^32 */
   uint32_t progress; /* of it taken when dusk__stream_is_stuck last looked */
@@ -47,9 +48,9 @@ int dusk__gather_init(dusk__gather_t *gather,
                       const dusk__stream_events_t *events);
 void dusk__gather_done(dusk__gather_t *gather);
 
-/* Takes a connected, non-blocking socket. On failure `fd` is closed, and the
- * stream is to be closed all the same. */
-int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker, int fd);
+/* Takes `fd`, a connected, non-blocking socket, to a loop; its thread. On
+ * failure that is closed, and the stream is to be closed all the same. */
+int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker);
 
 /* Forgets what was gathered, and closes; by a reset where that can be had. */
 void dusk__stream_close(dusk__stream_t *stream);

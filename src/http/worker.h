@@ -44,7 +44,10 @@ typedef struct dusk__worker {
    * handlers. */
   size_t refs;
   void (*unused)(struct dusk__worker *worker); /* refs is 0 */
-  bool is_closing;                             /* its handles are */
+  /* A connection's descriptor was opened, is about to be closed; or NULL. */
+  void (*opened)(struct dusk__worker *worker, int fd);
+  void (*closing)(struct dusk__worker *worker, int fd);
+  bool is_closing; /* its handles are */
 
   char date[40]; /* "Date: ...\r\n" */
   size_t date_len;

@@ -1,12 +1,10 @@
-/* The body's states: UNASKED until the handler asks, FLOWING or PAUSED as it
- * likes, ENDED once its end or failure was told; DROPPED when nobody wants it.
- * Back-pressure is not parsing: the buffer fills, reading stops, TCP slows the
- * client down. */
+/* A request's body, as it comes in: UNASKED until the handler asks, FLOWING or
+ * PAUSED as it likes, ENDED once its end or failure was told; DROPPED when
+ * nobody wants it. Back-pressure is not parsing: the buffer fills, reading
+ * stops, TCP slows the client down. */
 #include "body.h"
 
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
+#include "h1_parse.h"
 
 enum {
   MAX_DROPPED_BYTES = 262144,
@@ -21,20 +19,20 @@ bool dusk__body_wants_bytes(const dusk__exchange_t *ex) {
           ex->req.body_state == DUSK__BODY_DROPPED);
 }
 
-bool dusk__body_take(dusk__exchange_t *ex) {
+void dusk__body_take(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   const dusk__h1_t *h1 = &ex->h1;
   if (req->body_state == DUSK__BODY_FLOWING) {
     dusk__ex_enter(ex);
     req->body_cb(dusk__ex_request(ex), (ssize_t)h1->piece_len, h1->piece,
                  req->body_arg);
-    return dusk__ex_leave(ex);
+    dusk__ex_leave(ex);
+    return;
   }
   assert(req->body_state == DUSK__BODY_DROPPED);
   req->body_dropped += h1->piece_len;
   if (req->body_dropped > MAX_DROPPED_BYTES)
     dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
-  return true;
 }
 
 bool dusk__body_tell_end(dusk__exchange_t *ex) {
@@ -89,116 +87,7 @@ int dusk__body_status(int failure) {
   }
 }
 
-static void send_continue(dusk__exchange_t *ex) {
-  static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (!ex->h1.expects_continue || ex->req.continued || ex->h1.complete ||
-      ex->req.failure)
-    return;
-  ex->req.continued = true;
-  if (ex->res.header_sent || ex->h1.body_received > 0) return;
-  /* A failure is the stream's, and is found there. */
-  dusk__stream_write(&ex->conn->stream, line, sizeof(line) - 1);
-  dusk__stream_flush(&ex->conn->stream);
-}
-
-/* Starts delivering; the callback is told if the connection goes on the way. */
-static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
-  dusk__request_t *req = &ex->req;
-  if (req->body_cb) return DUSK_EBODYTAKEN;
-  if (ex->conn == NULL || ex->res.ended) return UV_ECANCELED;
-  assert(ex->stage == DUSK__STAGE_HANDLING);
-  req->body_cb = cb;
-  req->body_arg = arg;
-  req->body_state =
-      DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
-  send_continue(ex);
-  if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
-  return 0; /* if the write has cut it, the callback is told next turn */
-}
-
-int dusk_request_body(dusk_request_t *handle, dusk_body_cb cb, void *arg) {
-  if (cb == NULL) return UV_EINVAL;
-  dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ask(ex, cb, arg) : UV_ECANCELED;
-}
-
-void dusk_request_pause(dusk_request_t *handle) {
-  dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex && ex->req.body_state == DUSK__BODY_FLOWING)
-    ex->req.body_state = DUSK__BODY_PAUSED;
-}
-
-void dusk_request_resume(dusk_request_t *handle) {
-  dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex == NULL || ex->req.body_state != DUSK__BODY_PAUSED) return;
-  ex->req.body_state = DUSK__BODY_FLOWING;
-  if (ex->conn && !ex->conn->running) dusk__ex_defer(ex);
-}
-
-static void finish_collecting(dusk__exchange_t *ex, int status) {
-  dusk__request_t *req = &ex->req;
-  dusk_collect_cb cb = req->collect_cb;
-  bool has_text = status == 0 && req->collected;
-  req->collect_cb = NULL;
-  if (has_text) req->collected[req->collected_len] = '\0';
-  if (cb)
-    cb(dusk__ex_request(ex), status, has_text ? req->collected : "",
-       has_text ? req->collected_len : 0, req->collect_arg);
-}
-
-/* Room for `more` bytes and a NUL. */
-static int grow_collected(dusk__exchange_t *ex, size_t more) {
-  dusk__request_t *req = &ex->req;
-  size_t need = req->collected_len + more + 1;
-  if (need <= req->collected_capacity) return 0;
-  size_t capacity = req->collected_capacity * 2;
-  if (req->collected_capacity == 0 && ex->h1.content_length != DUSK_OFF)
-    capacity = ex->h1.content_length + 1; /* at most max_bytes, see below */
-  if (capacity < need) capacity = need;
-  char *larger = realloc(req->collected, capacity);
-  if (larger == NULL) return UV_ENOMEM;
-  req->collected = larger;
-  req->collected_capacity = capacity;
-  return 0;
-}
-
-static int collect(dusk__exchange_t *ex, const char *data, size_t len) {
-  dusk__request_t *req = &ex->req;
-  if (len > req->collect_max - req->collected_len) return DUSK_EBODYTOOLARGE;
-  int err = grow_collected(ex, len);
-  if (err < 0) return err;
-  memcpy(req->collected + req->collected_len, data, len);
-  req->collected_len += len;
-  return 0;
-}
-
-static void on_collect(dusk_request_t *handle, ssize_t nread, const char *data,
-                       void *arg) {
-  dusk__exchange_t *ex = arg;
-  (void)handle;
-  if (nread < 0) {
-    finish_collecting(ex, nread == UV_EOF ? 0 : (int)nread);
-    return;
-  }
-  int err = collect(ex, data, (size_t)nread);
-  if (err < 0) dusk__body_fail(ex, err);
-}
-
-int dusk_request_collect(dusk_request_t *handle, size_t max_bytes,
-                         dusk_collect_cb cb, void *arg) {
-  if (cb == NULL) return UV_EINVAL;
-  dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex == NULL) return UV_ECANCELED;
-  dusk__request_t *req = &ex->req;
-  if (req->body_cb) return DUSK_EBODYTAKEN;
-  /* Refused before a byte of it is read, and before 100 Continue. */
-  if (ex->h1.content_length != DUSK_OFF && ex->h1.content_length > max_bytes)
-    dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
-  int err = ask(ex, on_collect, ex);
-  if (err < 0) return err;
-  req->collect_cb = cb;
-  req->collect_arg = arg;
-  req->collect_max = max_bytes;
-  req->collected_len = req->collected_capacity = 0;
-  return 0;
+bool dusk__body_is_due(const dusk__exchange_t *ex) {
+  return ex->req.body_state == DUSK__BODY_FLOWING &&
+         (dusk__h1_may_parse(&ex->h1) || ex->h1.complete || ex->req.failure);
 }

@@ -1,4 +1,4 @@
-/* A request's body on its way to the handler. See body.c. */
+/* A request's body as it comes in. See body.c. */
 #ifndef DUSK_HTTP_BODY_H
 #define DUSK_HTTP_BODY_H
 
@@ -7,9 +7,14 @@
 /* Whether body bytes may be parsed now: somebody takes or drops them. */
 bool dusk__body_wants_bytes(const dusk__exchange_t *ex);
 
-/* The piece that was parsed last goes to whoever takes it. False when the
- * exchange has gone meanwhile. */
-bool dusk__body_take(dusk__exchange_t *ex);
+/* Whether somebody waits for what can be told now. */
+bool dusk__body_is_due(const dusk__exchange_t *ex);
+static inline bool dusk__body_is_dropped(const dusk__exchange_t *ex) {
+  return ex->req.body_state == DUSK__BODY_DROPPED;
+}
+
+/* The piece that was parsed last goes to whoever takes it. */
+void dusk__body_take(dusk__exchange_t *ex);
 
 /* Tells the body's end or failure to whoever waits for it, and drops the rest
  * from then on. True when something was told. */

@@ -1,26 +1,29 @@
-/* What becomes of a connection, from accept to close; its phases: census.h. run
- * is the only place where requests are advanced (advance.c), until something
- * must be waited for; then all that was written meanwhile goes out with one
- * write, and settle decides what is waited for. */
+/* What becomes of a connection, from accept to close; its phases: census.h.
+ * dusk__conn_go_on is the only place where its requests take their steps, until
+ * something must be waited for; then all that was written meanwhile goes out
+ * with one write, and settle decides what is waited for. What would end the
+ * connection while a step runs is its doom, and comes when that has returned.
+ */
 #include "connection.h"
 
-#include "advance.h"
 #include "body.h"
 #include "chars.h"
-#include "exchange.h"
 #include "h1_parse.h"
-#include "request.h"
 
 #include <stdlib.h>
 
 enum { LINGER_MS = 2000 }; /* in all, whatever still comes */
 
 static dusk__conn_t *conn_of_stream(dusk__stream_t *stream) {
-  return DUSK__OWNER(stream, dusk__conn_t, stream);
+  return DUSK__OWNER(stream, dusk__conn_t, wire.stream);
 }
 
-static bool is_over(const dusk__conn_t *conn) {
+static bool has_ended(const dusk__conn_t *conn) {
   return dusk__census_is_over(&conn->member);
+}
+
+static dusk__worker_t *worker_of(const dusk__conn_t *conn) {
+  return conn->wire.stream.worker;
 }
 
 static dusk__phase_t phase_of(const dusk__conn_t *conn) {
@@ -32,18 +35,18 @@ static dusk__ending_t ending_of(const dusk__conn_t *conn) {
 }
 
 static bool is_draining(const dusk__conn_t *conn) {
-  return conn->stream.worker->policy->is_draining;
+  return worker_of(conn)->policy->is_draining;
 }
 
 static void set_timeout(dusk__conn_t *conn, dusk__wait_t wait,
                         uint64_t deadline_ms) {
-  dusk__timeout_set(&conn->stream.worker->timeouts, &conn->timeout, wait,
+  dusk__timeout_set(&worker_of(conn)->timeouts, &conn->timeout, wait,
                     deadline_ms);
 }
 
 /* An answer went out to its peer. */
 static void note_answer(dusk__conn_t *conn) {
-  const dusk__policy_t *policy = conn->stream.worker->policy;
+  const dusk__policy_t *policy = worker_of(conn)->policy;
   uint64_t now_ms = conn->member.since_ms;
   switch (dusk__policy_stop(policy)) {
   case DUSK__NO_STOP:
@@ -59,7 +62,7 @@ static void note_answer(dusk__conn_t *conn) {
 }
 
 static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
-  dusk__worker_t *worker = conn->stream.worker;
+  dusk__worker_t *worker = worker_of(conn);
   bool was_active = phase_of(conn) == DUSK__ACTIVE;
   /* What a handler took is not the client's. An ACTIVE one remembers its last
    * answer. */
@@ -73,16 +76,9 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
     note_answer(conn);
 }
 
-dusk_context_t *dusk__conn_context(dusk__conn_t *conn) {
-  if (conn->ctx == NULL &&
-      dusk_context_with_cancel(conn->stream.worker->ctx, &conn->ctx) < 0)
-    return NULL;
-  return conn->ctx;
-}
-
 static void on_closed(dusk__stream_t *stream) {
   dusk__conn_t *conn = conn_of_stream(stream);
-  dusk__worker_t *worker = conn->stream.worker;
+  dusk__worker_t *worker = worker_of(conn);
   free(conn);
   dusk__worker_release(worker);
 }
@@ -90,8 +86,8 @@ static void on_closed(dusk__stream_t *stream) {
 /* -- The end --------------------------------------------------------------- */
 
 static const dusk_cause_t *cause_of(const dusk__conn_t *conn) {
-  const dusk_cause_t *drains =
-      atomic_load(&conn->stream.worker->policy->plan->cut_cause);
+  const dusk__plan_t *plan = worker_of(conn)->policy->plan;
+  const dusk_cause_t *drains = atomic_load(&plan->cut_cause);
   if (conn->ex && conn->ex->cause) return conn->ex->cause;
   switch (ending_of(conn)) {
   case DUSK__GONE:
@@ -116,22 +112,6 @@ static void detach(dusk__conn_t *conn) {
                   ending == DUSK__GONE ? UV_ECONNRESET : UV_ECANCELED);
 }
 
-static void leave(dusk__conn_t *conn, dusk__phase_t phase) {
-  if (conn->ex) dusk__request_note_peer(conn->ex); /* while it can be told */
-  dusk__timeout_clear(&conn->timeout);
-  set_phase(conn, phase);
-  dusk_context_t *ctx = conn->ctx;
-  conn->ctx = NULL;
-  dusk_context_cancel(ctx, cause_of(conn));
-  dusk_context_unref(ctx);
-}
-
-void dusk__conn_become_active(dusk__conn_t *conn) {
-  assert(conn->ex && conn->ex->begun);
-  dusk__timeout_clear(&conn->timeout); /* each header has its own time */
-  if (phase_of(conn) != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
-}
-
 /* What was written to a Unix socket has arrived. */
 static bool is_unacknowledged(const dusk__conn_t *conn) {
   bool was_answered =
@@ -139,44 +119,58 @@ static bool is_unacknowledged(const dusk__conn_t *conn) {
   const dusk__peer_t *peer = conn->watched.peer;
   if (!was_answered || peer == NULL || dusk__peer_is_local(peer)) return false;
   size_t fin = phase_of(conn) == DUSK__LINGERING; /* counts as a byte */
-  return dusk__stream_unacknowledged(&conn->stream) > fin;
+  return dusk__stream_unacknowledged(&conn->wire.stream) > fin;
 }
 
 /* The socket is about to be closed, in a drain. */
 static void count_doubts(const dusk__conn_t *conn) {
-  dusk__census_t *census = conn->stream.worker->census;
+  dusk__census_t *census = worker_of(conn)->census;
   if (!is_draining(conn)) return;
   bool asked_nothing = dusk__census_asked_nothing(&conn->member);
-  if (asked_nothing && conn->late)
+  if (asked_nothing && conn->is_late)
     dusk__count(&census->conns_late, 1);
-  else if (asked_nothing && !conn->stream.has_ended)
+  else if (asked_nothing && !conn->wire.stream.has_ended)
     dusk__count(&census->conns_unconfirmed, 1);
   if (is_unacknowledged(conn)) dusk__count(&census->answers_unacknowledged, 1);
 }
 
-void dusk__conn_close(dusk__conn_t *conn, dusk__ending_t ending) {
-  if (is_over(conn)) return;
-  if (phase_of(conn) != DUSK__LINGERING)
+/* For good; its `ending` is known. */
+static void end(dusk__conn_t *conn, dusk__phase_t phase,
+                void (*close)(dusk__stream_t *stream)) {
+  assert(!has_ended(conn) && !conn->is_running);
+  if (phase == DUSK__CLOSED) count_doubts(conn);
+  if (conn->ex) dusk__ex_note_peer(conn->ex); /* while it can be told */
+  dusk__timeout_clear(&conn->timeout);
+  set_phase(conn, phase);
+  dusk__contexts_end(&conn->wire, cause_of(conn));
+  close(&conn->wire.stream);
+  detach(conn);
+}
+
+static void note_ending(dusk__conn_t *conn, dusk__ending_t ending) {
+  if (phase_of(conn) != DUSK__LINGERING) /* it has its own */
     dusk__census_note_ending(&conn->member, ending);
-  count_doubts(conn);
-  leave(conn, DUSK__CLOSED);
-  dusk__stream_close(&conn->stream);
-  detach(conn);
 }
 
-void dusk__conn_reset(dusk__conn_t *conn, dusk__ending_t ending) {
-  assert(!is_over(conn));
-  dusk__census_note_ending(&conn->member, ending);
-  count_doubts(conn);
-  leave(conn, DUSK__CLOSED);
-  dusk__stream_close_reset(&conn->stream);
-  detach(conn);
+/* While its steps are on the stack nothing can be written any more, and it ends
+ * when they have returned. */
+static void close_conn(dusk__conn_t *conn, dusk__ending_t ending) {
+  if (has_ended(conn) || conn->doom) return;
+  note_ending(conn, ending);
+  if (conn->is_running) {
+    conn->doom = DUSK__TO_CLOSE;
+    dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
+  } else {
+    end(conn, DUSK__CLOSED, dusk__stream_close);
+  }
 }
 
+/* Until a client has closed its side, too; in a drain, which waits for it, only
+ * while it may still be sending. */
 static void linger_on(dusk__conn_t *conn) {
   uint64_t deadline_ms =
-      dusk__fresh_ms(conn->stream.worker) +
-      dusk__policy_linger_ms(conn->stream.worker->policy, &conn->watched);
+      dusk__fresh_ms(worker_of(conn)) +
+      dusk__policy_linger_ms(worker_of(conn)->policy, &conn->watched);
   uint64_t last_ms = conn->member.since_ms + LINGER_MS;
   set_timeout(conn, DUSK__WAIT_LINGER,
               deadline_ms < last_ms ? deadline_ms : last_ms);
@@ -185,64 +179,66 @@ static void linger_on(dusk__conn_t *conn) {
 /* Half-closes, and reads on until the client has closed its side: unread input
  * would turn a close into a reset, which may overtake what was written. */
 static void linger(dusk__conn_t *conn, dusk__ending_t ending) {
-  if (conn->stream.has_ended || dusk__stream_half_close(&conn->stream) < 0) {
-    dusk__conn_close(conn, ending);
+  dusk__stream_t *stream = &conn->wire.stream;
+  if (stream->has_ended || dusk__stream_half_close(stream) < 0) {
+    close_conn(conn, ending);
     return;
   }
-  dusk__census_note_ending(&conn->member, ending);
-  if (conn->ex) dusk__request_note_peer(conn->ex);
+  note_ending(conn, ending);
+  if (conn->ex) dusk__ex_note_peer(conn->ex);
   set_phase(conn, DUSK__LINGERING);
   if (dusk__census_is_awaited(&conn->member))
     linger_on(conn);
   else
-    set_timeout(
-        conn, DUSK__WAIT_QUIET,
-        dusk__after_ms(conn->member.since_ms,
-                       dusk__policy_quiet_ms(conn->stream.worker->policy)));
-  dusk__stream_read(&conn->stream, true);
+    set_timeout(conn, DUSK__WAIT_QUIET,
+                dusk__after_ms(conn->member.since_ms,
+                               dusk__policy_quiet_ms(worker_of(conn)->policy)));
+  dusk__stream_read(stream, true);
   detach(conn);
 }
 
-void dusk__conn_part(dusk__conn_t *conn, dusk__ending_t ending) {
+/* After its last answer, so that the client can read that. */
+static void close_readably(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
-  assert(phase_of(conn) == DUSK__ACTIVE && conn->stream.queued == 0);
+  dusk__stream_t *stream = &conn->wire.stream;
+  dusk__ending_t ending = dusk__steps_ending(ex);
+  assert(phase_of(conn) == DUSK__ACTIVE && stream->queued == 0);
   bool more = ending != DUSK__ANSWERED || conn->pipelines || !ex->h1.complete ||
               dusk__h1_unparsed(&ex->h1) > 0;
   /* Who said close himself sends nothing more: no need to look. */
-  if (!more && ex->h1.keep_alive) more = dusk__stream_unread(&conn->stream) > 0;
+  if (!more && ex->h1.keep_alive) more = dusk__stream_unread(stream) > 0;
   if (more)
     linger(conn, ending);
   else
-    dusk__conn_close(conn, ending);
+    close_conn(conn, ending);
 }
 
 static uint64_t window_end(const dusk__conn_t *conn) {
-  return dusk__policy_window_end(conn->stream.worker->policy, &conn->watched,
+  return dusk__policy_window_end(worker_of(conn)->policy, &conn->watched,
                                  conn->member.since_ms);
 }
 
-void dusk__conn_retire(dusk__conn_t *conn) {
+/* A NEW or IDLE one, if nothing has come in from it meanwhile; else it is
+ * looked at again in a moment. */
+static void close_idle(dusk__conn_t *conn) {
   bool is_new = phase_of(conn) == DUSK__NEW;
+  uint64_t now_ms = dusk__now_ms(worker_of(conn));
   assert(is_new || phase_of(conn) == DUSK__IDLE);
-  if (dusk__stream_pending(&conn->stream)) {
-    set_timeout(conn, DUSK__WAIT_QUIET, dusk__now_ms(conn->stream.worker) + 1);
-    return;
-  }
-  if (is_draining(conn) &&
-      window_end(conn) > dusk__now_ms(conn->stream.worker)) {
+  if (dusk__stream_pending(&conn->wire.stream))
+    set_timeout(conn, DUSK__WAIT_QUIET, now_ms + 1);
+  else if (is_draining(conn) && window_end(conn) > now_ms)
     set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn)); /* was renewed */
-    return;
-  }
-  linger(conn, is_new ? DUSK__UNUSED : DUSK__ENDED_IDLE);
+  else
+    linger(conn, is_new ? DUSK__UNUSED : DUSK__ENDED_IDLE);
 }
 
 int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
-  int err = dusk__stream_dup(&conn->stream, ret_fd);
+  int err = dusk__stream_dup(&conn->wire.stream, ret_fd);
   if (err < 0) return err;
-  dusk__census_note_ending(&conn->member, DUSK__ENDED_HIJACKED);
-  leave(conn, DUSK__HIJACKED);
-  dusk__stream_close(&conn->stream);
-  detach(conn);
+  note_ending(conn, DUSK__ENDED_HIJACKED);
+  dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
+  conn->doom = DUSK__TO_HIJACK;
+  dusk__conn_go_on(conn, DUSK__NO_CALLS);
   return 0;
 }
 
@@ -250,26 +246,26 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
 
 static uint64_t soon(const dusk__conn_t *conn, uint64_t timeout_ms) {
   return dusk__after_ms(
-      dusk__fresh_ms(conn->stream.worker),
-      dusk__policy_patience_ms(conn->stream.worker->policy, timeout_ms));
+      dusk__fresh_ms(worker_of(conn)),
+      dusk__policy_patience_ms(worker_of(conn)->policy, timeout_ms));
 }
 
 /* Sets a time-out that is renewed only when the peer has moved a byte. */
 static void wait_for(dusk__conn_t *conn, dusk__wait_t wait,
                      uint64_t timeout_ms) {
-  bool renew = conn->stream.has_moved && wait != DUSK__WAIT_HEADER;
+  bool renew = conn->wire.stream.has_moved && wait != DUSK__WAIT_HEADER;
   uint64_t deadline_ms = soon(conn, timeout_ms);
-  conn->stream.has_moved = false;
+  conn->wire.stream.has_moved = false;
   if (conn->timeout.wait == wait && !renew &&
       conn->timeout.deadline_ms <= deadline_ms)
     return;
-  if (wait == DUSK__WAIT_WRITE) dusk__stream_note_progress(&conn->stream);
+  if (wait == DUSK__WAIT_WRITE) dusk__stream_note_progress(&conn->wire.stream);
   set_timeout(conn, wait, deadline_ms);
 }
 
 /* Has just become NEW or IDLE: no request, no buffers. */
 static void wait_for_request(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = conn->stream.worker->config;
+  const dusk_server_config_t *config = worker_of(conn)->config;
   if (is_draining(conn)) {
     set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn));
     return;
@@ -282,26 +278,26 @@ static void wait_for_request(dusk__conn_t *conn) {
 }
 
 static void go_idle(dusk__conn_t *conn) {
-  assert(conn->stream.queued == 0 && !conn->ex->begun);
+  assert(conn->wire.stream.queued == 0 && !conn->ex->begun);
   dusk__ex_give(conn->ex);
   conn->ex = NULL;
   conn->pipelines = false;
-  if (conn->stream.has_ended) {
-    dusk__conn_close(conn, DUSK__ANSWERED);
+  if (conn->wire.stream.has_ended) {
+    close_conn(conn, DUSK__ANSWERED);
     return;
   }
   set_phase(conn, DUSK__IDLE);
   wait_for_request(conn);
-  dusk__stream_read(&conn->stream, true);
+  dusk__stream_read(&conn->wire.stream, true);
 }
 
 /* What is waited for, now that nothing can go on. */
 static void settle(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = conn->stream.worker->config;
+  const dusk_server_config_t *config = worker_of(conn)->config;
   dusk__exchange_t *ex = conn->ex;
   if (phase_of(conn) != DUSK__ACTIVE) return;
   bool in_header = ex->stage == DUSK__STAGE_HEADER;
-  if (conn->stream.queued > 0) {
+  if (conn->wire.stream.queued > 0) {
     wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
   } else if (in_header && !ex->begun) {
     go_idle(conn);
@@ -314,62 +310,83 @@ static void settle(dusk__conn_t *conn) {
     dusk__timeout_clear(&conn->timeout);
   }
   /* Read on as long as there is room, also to see the client leave. */
-  dusk__stream_read(&conn->stream,
-                    !conn->stream.has_ended && dusk__h1_make_room(&ex->h1));
+  dusk__stream_read(&conn->wire.stream, !conn->wire.stream.has_ended &&
+                                            dusk__h1_make_room(&ex->h1));
 }
 
 /* Nothing more can be written: the client has gone, or memory has. */
 static void close_failed(dusk__conn_t *conn) {
-  bool is_ours = dusk__stream_err(&conn->stream) == UV_ENOMEM;
-  dusk__conn_close(conn, is_ours ? DUSK__CUT : DUSK__GONE);
+  bool is_ours = dusk__stream_err(&conn->wire.stream) == UV_ENOMEM;
+  close_conn(conn, is_ours ? DUSK__CUT : DUSK__GONE);
 }
 
-static void run(dusk__conn_t *conn, bool may_begin) {
-  if (conn->running) return; /* the caller up the stack goes on */
-  conn->running = true;
-  assert(dusk__worker_on_thread(conn->stream.worker));
-  while (dusk__advance(conn, may_begin))
-    ;
-  if (!is_over(conn)) dusk__stream_flush(&conn->stream);
-  if (dusk__stream_err(&conn->stream))
+static void begin_request(dusk__conn_t *conn) {
+  dusk__ex_begin(conn->ex);
+  conn->wire.requests++;
+  dusk__timeout_clear(&conn->timeout); /* each header has its own time */
+  if (phase_of(conn) != DUSK__ACTIVE) set_phase(conn, DUSK__ACTIVE);
+  dusk__census_request_begun(worker_of(conn)->census, &conn->member);
+}
+
+/* Steps until there is something to wait for, or the end. */
+static dusk__step_t take_steps(dusk__conn_t *conn, dusk__calls_t calls) {
+  while (conn->ex && !conn->doom) {
+    dusk__step_t step = dusk__steps_next(conn->ex, calls);
+    if (step == DUSK__STEP_BEGIN)
+      begin_request(conn);
+    else if (step == DUSK__STEP_NEXT && dusk__h1_unparsed(&conn->ex->h1) > 0)
+      conn->pipelines = true;
+    else if (step > DUSK__STEP_NEXT)
+      return step;
+  }
+  return DUSK__STEP_WAIT;
+}
+
+/* What follows from the last step, and from what was written. */
+static void act(dusk__conn_t *conn, dusk__step_t step) {
+  if (conn->doom == DUSK__TO_CLOSE) {
+    end(conn, DUSK__CLOSED, dusk__stream_close);
+  } else if (conn->doom == DUSK__TO_HIJACK) {
+    end(conn, DUSK__HIJACKED, dusk__stream_close);
+  } else if (dusk__stream_err(&conn->wire.stream)) {
     close_failed(conn);
-  else
+  } else if (step == DUSK__STEP_PART) {
+    close_readably(conn);
+  } else if (step == DUSK__STEP_RESET) {
+    note_ending(conn, dusk__steps_ending(conn->ex));
+    end(conn, DUSK__CLOSED, dusk__stream_close_reset);
+  } else if (step == DUSK__STEP_CUT) {
+    close_conn(conn, DUSK__CUT);
+  } else {
     settle(conn);
-  conn->running = false;
+  }
 }
 
-/* Once a turn, so that a handler that writes whenever it may doesn't keep the
- * loop to itself. */
-static void tell_drained(dusk__conn_t *conn) {
-  dusk__exchange_t *ex = conn->ex;
-  if (ex == NULL || ex->res.drained_cb == NULL || conn->stream.queued > 0)
-    return;
-  dusk_drained_cb drained = ex->res.drained_cb;
-  ex->res.drained_cb = NULL;
-  conn->running = true; /* what it ends is finished when it has returned */
-  dusk__ex_enter(ex);
-  drained(dusk__ex_response(ex), ex->res.drained_arg);
-  dusk__ex_leave(ex);
-  conn->running = false;
+void dusk__conn_go_on(dusk__conn_t *conn, dusk__calls_t calls) {
+  if (conn->is_running || has_ended(conn)) return;
+  assert(dusk__worker_on_thread(worker_of(conn)));
+  conn->is_running = true;
+  /* Once a turn, so that a handler that writes whenever it may doesn't keep the
+   * loop to itself. */
+  if (conn->ex && calls == DUSK__CALLS) dusk__steps_tell_drained(conn->ex);
+  dusk__step_t step = take_steps(conn, calls);
+  if (!conn->doom) dusk__stream_flush(&conn->wire.stream);
+  conn->is_running = false;
+  act(conn, step);
 }
 
-void dusk__conn_run(dusk__conn_t *conn) {
-  if (!conn->running) tell_drained(conn);
-  run(conn, true);
-}
-
-void dusk__conn_advance(dusk__conn_t *conn) {
-  run(conn, false);
+void dusk__conn_go_on_with(dusk__exchange_t *ex) {
+  dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__CALLS);
 }
 
 /* -- Events ---------------------------------------------------------------- */
 
 static uv_buf_t on_room(dusk__stream_t *stream) {
   dusk__conn_t *conn = conn_of_stream(stream);
-  dusk__pool_t *pool = conn->stream.worker->pool;
+  dusk__pool_t *pool = worker_of(conn)->pool;
   dusk__exchange_t *ex = conn->ex;
   if (ex == NULL) {
-    if (pool->next == NULL) pool->next = dusk__ex_take(conn->stream.worker);
+    if (pool->next == NULL) pool->next = dusk__ex_take(worker_of(conn));
     ex = pool->next;
   }
   size_t len = 0;
@@ -382,8 +399,8 @@ static void on_discard(dusk__conn_t *conn, const char *bytes, size_t len) {
     linger_on(conn);
     return;
   }
-  for (size_t i = 0; i < len && !conn->late; i++)
-    conn->late = !dusk__is_line_end(bytes[i]);
+  for (size_t i = 0; i < len && !conn->is_late; i++)
+    conn->is_late = !dusk__is_line_end(bytes[i]);
 }
 
 static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
@@ -393,16 +410,16 @@ static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
     return;
   }
   if (conn->ex == NULL) {
-    conn->ex = conn->stream.worker->pool->next;
-    conn->stream.worker->pool->next = NULL;
-    conn->ex->conn = conn;
+    conn->ex = worker_of(conn)->pool->next;
+    worker_of(conn)->pool->next = NULL;
+    conn->ex->wire = &conn->wire;
   }
   dusk__h1_received(&conn->ex->h1, len);
   conn->batch.received += (uint32_t)len;
-  dusk__conn_run(conn);
+  dusk__conn_go_on(conn, DUSK__CALLS);
   /* Nothing but empty lines: still no request. */
   if (conn->ex && !conn->ex->begun && phase_of(conn) != DUSK__ACTIVE &&
-      !is_over(conn)) {
+      !has_ended(conn)) {
     dusk__ex_give(conn->ex);
     conn->ex = NULL;
   }
@@ -410,15 +427,15 @@ static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
 
 /* End of stream: the client has closed, or only its sending side. */
 static void on_end(dusk__conn_t *conn) {
-  dusk__stream_read(&conn->stream, false);
+  dusk__stream_read(&conn->wire.stream, false);
   if (phase_of(conn) != DUSK__ACTIVE) {
-    dusk__conn_close(conn, phase_of(conn) == DUSK__NEW ? DUSK__UNUSED
-                                                       : DUSK__ENDED_IDLE);
+    close_conn(conn,
+               phase_of(conn) == DUSK__NEW ? DUSK__UNUSED : DUSK__ENDED_IDLE);
     return;
   }
   /* As in Go: it is told as gone, and still answered if the handler does. */
-  if (conn->ctx) dusk_context_cancel(conn->ctx, &dusk_client_gone);
-  dusk__conn_run(conn);
+  dusk__contexts_client_gone(&conn->wire);
+  dusk__conn_go_on(conn, DUSK__CALLS);
 }
 
 static void on_ended(dusk__stream_t *stream, int err) {
@@ -431,18 +448,18 @@ static void on_ended(dusk__stream_t *stream, int err) {
   if (err == UV_EOF)
     on_end(conn);
   else if (err == UV_ENOBUFS)
-    dusk__conn_close(conn, DUSK__CUT);
+    close_conn(conn, DUSK__CUT);
   else
-    dusk__conn_close(conn, endings[phase_of(conn)]);
+    close_conn(conn, endings[phase_of(conn)]);
 }
 
 static void on_flushed(dusk__stream_t *stream, int err) {
   dusk__conn_t *conn = conn_of_stream(stream);
-  if (is_over(conn)) return;
+  if (has_ended(conn)) return;
   if (err < 0)
     close_failed(conn);
   else
-    dusk__conn_run(conn);
+    dusk__conn_go_on(conn, DUSK__CALLS);
 }
 
 const dusk__stream_events_t dusk__conn_events = {.room = on_room,
@@ -456,66 +473,66 @@ const dusk__stream_events_t dusk__conn_events = {.room = on_room,
  */
 static void lingered(dusk__conn_t *conn) {
   uint64_t last_ms = conn->member.since_ms + LINGER_MS;
-  if (last_ms > dusk__fresh_ms(conn->stream.worker) && is_unacknowledged(conn))
+  if (last_ms > dusk__fresh_ms(worker_of(conn)) && is_unacknowledged(conn))
     linger_on(conn);
   else
-    dusk__conn_close(conn, ending_of(conn));
+    close_conn(conn, ending_of(conn));
 }
 
 static void write_timed_out(dusk__conn_t *conn) {
-  conn->stream.has_moved = !dusk__stream_is_stuck(&conn->stream);
-  if (conn->stream.has_moved) {
+  conn->wire.stream.has_moved = !dusk__stream_is_stuck(&conn->wire.stream);
+  if (conn->wire.stream.has_moved) {
     settle(conn);
   } else {
     dusk__ex_timed_out(conn->ex);
-    dusk__conn_close(conn, DUSK__CUT);
+    close_conn(conn, DUSK__CUT);
   }
 }
 
 void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
   dusk__conn_t *conn = DUSK__OWNER(timeout, dusk__conn_t, timeout);
-  dusk__worker_note_thread(conn->stream.worker);
+  dusk__worker_note_thread(worker_of(conn));
   if (phase_of(conn) == DUSK__LINGERING) {
     lingered(conn);
   } else if (phase_of(conn) != DUSK__ACTIVE) {
-    dusk__conn_retire(conn);
+    close_idle(conn);
   } else if (wait == DUSK__WAIT_WRITE) {
     write_timed_out(conn);
-  } else if (conn->stream.is_reading &&
-             dusk__stream_unread(&conn->stream) > 0) {
+  } else if (conn->wire.stream.is_reading &&
+             dusk__stream_unread(&conn->wire.stream) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
-    set_timeout(conn, wait, dusk__now_ms(conn->stream.worker) + 1);
+    set_timeout(conn, wait, dusk__now_ms(worker_of(conn)) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {
-    dusk__advance_refuse(conn, 408);
-    dusk__conn_run(conn);
+    dusk__steps_refuse(conn->ex, 408);
+    dusk__conn_go_on(conn, DUSK__CALLS);
   } else {
     dusk__body_fail(conn->ex, UV_ETIMEDOUT);
-    dusk__conn_run(conn);
+    dusk__conn_go_on(conn, DUSK__CALLS);
   }
 }
 
 /* -- In a stop ------------------------------------------------------------- */
 
 void dusk__conn_know_peer(dusk__conn_t *conn) {
-  dusk__plan_t *plan = conn->stream.worker->policy->plan;
-  uint64_t round_trip_ms = dusk__stream_round_trip_ms(&conn->stream);
+  dusk__plan_t *plan = worker_of(conn)->policy->plan;
+  uint64_t round_trip_ms = dusk__stream_round_trip_ms(&conn->wire.stream);
   conn->watched.round_trip_ms =
       (uint16_t)(round_trip_ms < UINT16_MAX ? round_trip_ms : UINT16_MAX);
-  conn->watched.peer = dusk__peers_of(&plan->peers, &conn->address);
+  conn->watched.peer = dusk__peers_of(&plan->peers, &conn->wire.address);
   /* Answers in a lame duck said close: whose they were isn't known any more. */
   uint64_t answered_ms = atomic_load(&plan->lame_answered_ms);
-  bool was_answered = conn->requests > (phase_of(conn) == DUSK__ACTIVE);
+  bool was_answered = conn->wire.requests > (phase_of(conn) == DUSK__ACTIVE);
   if (was_answered && conn->member.since_ms > answered_ms)
     answered_ms = conn->member.since_ms;
   dusk__peer_note_answer(conn->watched.peer, answered_ms);
 }
 
 void dusk__conn_look(dusk__conn_t *conn) {
-  dusk__batch_look(&conn->batch, dusk__stream_unread(&conn->stream));
+  dusk__batch_look(&conn->batch, dusk__stream_unread(&conn->wire.stream));
 }
 
-void dusk__conn_hurry(dusk__conn_t *conn) {
-  if (conn->running) return; /* it will settle when it has run */
+void dusk__conn_retime(dusk__conn_t *conn) {
+  if (conn->is_running) return; /* it will settle when it has run */
   uint64_t limit = soon(conn, DUSK_OFF);
   dusk__wait_t wait = conn->timeout.wait;
   if (phase_of(conn) == DUSK__LINGERING) {
@@ -530,22 +547,32 @@ void dusk__conn_hurry(dusk__conn_t *conn) {
     set_timeout(conn, wait, limit);
 }
 
+/* Its handler may end it when it is told: that goes out. */
+static void tell_cut(dusk__conn_t *conn) {
+  if (conn->ex == NULL) return;
+  bool was_running = conn->is_running;
+  conn->is_running = true;
+  dusk__ex_tell_cut(conn->ex);
+  conn->is_running = was_running;
+  dusk__conn_go_on(conn, DUSK__NO_CALLS);
+}
+
 void dusk__conn_cut(dusk__conn_t *conn) {
   static const dusk__ending_t endings[DUSK__PHASES] = {
       [DUSK__NEW] = DUSK__UNUSED,
       [DUSK__ACTIVE] = DUSK__CUT,
       [DUSK__IDLE] = DUSK__ENDED_IDLE,
   };
+  tell_cut(conn);
   bool is_waiting = phase_of(conn) == DUSK__NEW || phase_of(conn) == DUSK__IDLE;
-  if (conn->ex) dusk__ex_tell_cut(conn->ex);
-  if (is_waiting && dusk__stream_pending(&conn->stream))
-    dusk__conn_close(conn, DUSK__CUT); /* its request is not even read */
+  if (is_waiting && dusk__stream_pending(&conn->wire.stream))
+    close_conn(conn, DUSK__CUT); /* its request is not even read */
   else
-    dusk__conn_close(conn, endings[phase_of(conn)]); /* LINGERING has its own */
+    close_conn(conn, endings[phase_of(conn)]);
 }
 
 bool dusk__conn_is_last(dusk__conn_t *conn) {
-  dusk__stop_t stop = dusk__policy_stop(conn->stream.worker->policy);
+  dusk__stop_t stop = dusk__policy_stop(worker_of(conn)->policy);
   const dusk__h1_t *h1 = &conn->ex->h1;
   if (stop == DUSK__NO_STOP) return false;
   /* A lame duck may be taken back: each response looks anew. */
@@ -559,7 +586,7 @@ bool dusk__conn_is_last(dusk__conn_t *conn) {
   case DUSK__FURTHER:
     return false;
   case DUSK__FURTHER_IF_PENDING:
-    return !dusk__stream_pending(&conn->stream);
+    return !dusk__stream_pending(&conn->wire.stream);
   default:
     return true;
   }
@@ -569,8 +596,8 @@ bool dusk__conn_is_last(dusk__conn_t *conn) {
 
 void dusk__conn_init(dusk__conn_t *conn, int fd,
                      const dusk__address_t *address) {
-  conn->stream.fd = fd;
-  conn->address = *address;
+  conn->wire.stream.fd = fd;
+  conn->wire.address = *address;
   dusk__list_init(&conn->member.link);
   dusk__timeout_init(&conn->timeout);
 }
@@ -578,11 +605,11 @@ void dusk__conn_init(dusk__conn_t *conn, int fd,
 void dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker) {
   dusk__worker_ref(worker);
   dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
-  if (dusk__stream_open(&conn->stream, worker) < 0) {
-    dusk__conn_close(conn, DUSK__CUT);
+  if (dusk__stream_open(&conn->wire.stream, worker) < 0) {
+    close_conn(conn, DUSK__CUT);
     return;
   }
   if (is_draining(conn)) dusk__conn_know_peer(conn);
   wait_for_request(conn);
-  dusk__stream_read(&conn->stream, true);
+  dusk__stream_read(&conn->wire.stream, true);
 }

@@ -6,7 +6,6 @@
 
 #include "connection.h"
 #include "exchange.h"
-#include "request.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -36,7 +35,7 @@ static bool note_oldest(const dusk__drain_t *drain, dusk__drained_t *drained) {
   const dusk__exchange_t *oldest = find_oldest(drain);
   if (oldest == NULL) return false;
   snprintf(drained->oldest, sizeof(drained->oldest), "%s %s",
-           dusk__request_method(oldest), dusk__request_target(oldest));
+           dusk__h1_method(&oldest->h1), dusk__h1_target(&oldest->h1));
   drained->oldest_begun_ms = oldest->req.begun_ms;
   drained->oldest_ended_ms = 0;
   return true;
@@ -80,8 +79,8 @@ static void look(dusk__member_t *member) {
   dusk__conn_look(dusk__conn_of(member));
 }
 
-static void hurry(dusk__member_t *member) {
-  dusk__conn_hurry(dusk__conn_of(member));
+static void retime(dusk__member_t *member) {
+  dusk__conn_retime(dusk__conn_of(member));
 }
 
 static uint64_t requests_ended(const dusk__drain_t *drain) {
@@ -103,7 +102,7 @@ void dusk__drain_begin(dusk__drain_t *drain) {
     dusk__census_each(census, (dusk__phase_t)phase, know);
   dusk__census_each(census, DUSK__ACTIVE, look);
   for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
-    dusk__census_each(census, (dusk__phase_t)phase, hurry);
+    dusk__census_each(census, (dusk__phase_t)phase, retime);
 }
 
 void dusk__drain_sealed(dusk__drain_t *drain) {

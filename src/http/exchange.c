@@ -7,7 +7,6 @@
 #include "exchange.h"
 
 #include "h1_parse.h"
-#include "request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +40,7 @@ static void clear(dusk__exchange_t *ex) {
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->cause = NULL;
-  ex->begun = ex->finished = ex->end_told = ex->cut_told = false;
+  ex->begun = ex->finished = ex->end_told = ex->cut_told = ex->is_cut = false;
 }
 
 #ifndef NDEBUG
@@ -120,7 +119,7 @@ dusk__exchange_t *dusk__ex_take(dusk__worker_t *worker) {
     }
   }
   assert(is_blank(ex));
-  ex->conn = NULL;
+  ex->wire = NULL;
   dusk__h1_start(&ex->h1);
   return ex;
 }
@@ -148,7 +147,8 @@ static void free_list(dusk__link_t *spares) {
     free_one(ex);
 }
 
-void dusk__pool_init(dusk__pool_t *pool) {
+void dusk__pool_init(dusk__pool_t *pool, void (*go_on)(dusk__exchange_t *ex)) {
+  pool->go_on = go_on;
   dusk__list_init(&pool->spares);
   dusk__list_init(&pool->bare);
   dusk__list_init(&pool->held);
@@ -173,6 +173,12 @@ void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause) {
   if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
 }
 
+void dusk__ex_begin(dusk__exchange_t *ex) {
+  assert(ex->wire && !ex->begun);
+  ex->begun = true;
+  ex->req.begun_ms = dusk__now_ms(ex->worker);
+}
+
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
   if (!ex->begun) return;
   ex->begun = false;
@@ -181,6 +187,20 @@ void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
 
 void dusk__ex_timed_out(dusk__exchange_t *ex) {
   ex->cause = &dusk_timed_out;
+}
+
+const char *dusk__ex_peer(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
+  if (req->peer) return req->peer;
+  if (ex->wire == NULL) return "";
+  char text[DUSK__ADDRESS_TEXT_BYTES];
+  dusk__address_text(&ex->wire->address.any, text, sizeof(text));
+  req->peer = strdup(text);
+  return req->peer ? req->peer : "";
+}
+
+void dusk__ex_note_peer(dusk__exchange_t *ex) {
+  if (ex->worker->config->on_request_end && ex->begun) dusk__ex_peer(ex);
 }
 
 /* Once, and also for what was refused before a handler had it. */
@@ -247,8 +267,8 @@ static void hold(dusk__exchange_t *ex) {
 
 void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
   dusk__response_t *res = &ex->res;
-  assert(ex->conn);
-  ex->conn = NULL;
+  assert(ex->wire);
+  ex->wire = NULL;
   if (ex->cause == NULL) ex->cause = cause;
   bool whole = res->refused || res->hijacked ||
                (res->ended && cause == &dusk_response_ended);
@@ -265,7 +285,7 @@ void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
 }
 
 void dusk__ex_release(dusk__exchange_t *ex) {
-  assert(ex->conn == NULL && ex->res.ended);
+  assert(ex->wire == NULL && ex->res.ended);
   if (ex->callbacks > 0) return; /* again when they return */
   dusk__worker_t *worker = ex->worker;
   dusk__ex_finish(ex);
@@ -279,8 +299,8 @@ void dusk__ex_release(dusk__exchange_t *ex) {
 
 static void on_turn(dusk__task_t *task) {
   dusk__exchange_t *ex = DUSK__OWNER(task, dusk__exchange_t, task);
-  if (ex->conn)
-    dusk__conn_run(ex->conn);
+  if (ex->wire)
+    dusk__ex_go_on(ex);
   else
     tell_gone(ex);
 }
@@ -295,17 +315,11 @@ void dusk__ex_tell_cut(dusk__exchange_t *ex) {
       ex->stage != DUSK__STAGE_HANDLING)
     return;
   ex->cut_told = true;
-  dusk__conn_t *conn = ex->conn;
-  bool goes_on = conn && !conn->running; /* if it is ended here */
-  if (conn) conn->running = true;
   dusk__ex_enter(ex);
   config->on_request_cut(dusk__ex_request(ex),
                          dusk__now_ms(ex->worker) - ex->req.begun_ms,
                          config->on_request_cut_arg);
   dusk__ex_leave(ex);
-  if (!goes_on) return;
-  conn->running = false;
-  dusk__conn_advance(conn);
 }
 
 size_t dusk__ex_count_held(const dusk__worker_t *worker) {

@@ -12,12 +12,15 @@
 #ifndef DUSK_HTTP_EXCHANGE_H
 #define DUSK_HTTP_EXCHANGE_H
 
-#include "connection.h"
+#include "census.h"
 #include "h1.h"
+#include "wire.h"
 
 #include <assert.h>
 #include <stdalign.h>
 #include <stddef.h>
+
+typedef struct dusk__exchange dusk__exchange_t;
 
 typedef enum dusk__body {
   DUSK__BODY_UNASKED,
@@ -84,6 +87,7 @@ typedef struct dusk__response {
   bool aborted : 1;
   bool refused : 1; /* the reply was the server's own */
   bool hijacked : 1;
+  bool is_reset : 1; /* the handler wants it cut, by a reset */
 } dusk__response_t;
 
 typedef enum dusk__stage {
@@ -94,7 +98,7 @@ typedef enum dusk__stage {
 struct dusk__exchange {
   uintptr_t handle; /* of the message that it is now */
   dusk__worker_t *worker;
-  dusk__conn_t *conn;     /* NULL: cut off, held by the handler only */
+  dusk__wire_t *wire;     /* NULL: cut off, held by the handler only */
   dusk__task_t task;      /* what goes on next turn; its link is also the pool's
                            */
   dusk__link_t held_link; /* in the pool's list of those that only a handler
@@ -106,6 +110,7 @@ struct dusk__exchange {
   bool end_told : 1;         /* on_request_end has run */
   bool cut_told : 1;         /* on_request_cut has run */
   bool finished : 1;
+  bool is_cut : 1; /* its answer can't be completed */
 
   dusk__h1_t h1;
   char length_text[21]; /* of res.declared_length, for who asks */
@@ -168,11 +173,12 @@ typedef struct dusk__pool {
   dusk__link_t bare;      /* and without */
   dusk__link_t held;      /* not in it: without a connection, and not ended by
                            * their handlers */
-  dusk__exchange_t *next; /* what libuv reads into for a connection that has no
+  dusk__exchange_t *next; /* what is read into for a connection that has no
                            * exchange */
+  void (*go_on)(dusk__exchange_t *ex); /* one with a wire: it can */
 } dusk__pool_t;
 
-void dusk__pool_init(dusk__pool_t *pool);
+void dusk__pool_init(dusk__pool_t *pool, void (*go_on)(dusk__exchange_t *ex));
 void dusk__pool_done(dusk__pool_t *pool);
 
 /* A blank one, from the pool or new; NULL when memory ran out. */
@@ -190,21 +196,31 @@ void dusk__ex_release(dusk__exchange_t *ex);
 
 /* Around each call of user code that gets its handles: they stay good, and it
  * is not released, before that has returned. leave releases it if its time has
- * come meanwhile: false. */
+ * come meanwhile, which it can't while it has a wire. */
 static inline void dusk__ex_enter(dusk__exchange_t *ex) {
   ex->callbacks++;
 }
 
-static inline bool dusk__ex_leave(dusk__exchange_t *ex) {
+static inline void dusk__ex_leave(dusk__exchange_t *ex) {
   assert(ex->callbacks > 0);
   ex->callbacks--;
-  if (ex->conn || !ex->res.ended) return true;
-  dusk__ex_release(ex);
-  return false;
+  if (ex->wire == NULL && ex->res.ended) dusk__ex_release(ex);
 }
 
-/* Goes on in the loop's turn. */
+/* Goes on in the loop's turn; now, in a callback of the loop. */
 void dusk__ex_defer(dusk__exchange_t *ex);
+static inline void dusk__ex_go_on(dusk__exchange_t *ex) {
+  ex->worker->pool->go_on(ex);
+}
+
+/* Its request's first byte has come. */
+void dusk__ex_begin(dusk__exchange_t *ex);
+
+/* The peer's address as text, "" when that is not known any more; note: now, if
+ * on_request_end, which may come later than the connection's end, can want it.
+ */
+const char *dusk__ex_peer(dusk__exchange_t *ex);
+void dusk__ex_note_peer(dusk__exchange_t *ex);
 
 /* Its request has ended, in the report's words. */
 void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);

@@ -77,4 +77,12 @@ static inline const char *dusk__h1_at(const dusk__h1_t *h1, uint32_t offset) {
   return h1->buffer + h1->start + offset;
 }
 
+static inline const char *dusk__h1_method(const dusk__h1_t *h1) {
+  return h1->has_line ? dusk__h1_at(h1, 0) : "";
+}
+
+static inline const char *dusk__h1_target(const dusk__h1_t *h1) {
+  return h1->has_line ? dusk__h1_at(h1, h1->target) : "";
+}
+
 #endif

@@ -76,8 +76,9 @@ static void shut_fds(dusk__lane_t *lane) {
       shutdown((int)fd, SHUT_RDWR);
   for (dusk__link_t *link = lane->inbox.next; link != &lane->inbox;
        link = link->next)
-    shutdown(dusk__conn_of(DUSK__OWNER(link, dusk__member_t, link))->stream.fd,
-             SHUT_RDWR);
+    shutdown(
+        dusk__conn_of(DUSK__OWNER(link, dusk__member_t, link))->wire.stream.fd,
+        SHUT_RDWR);
   uv_mutex_unlock(&lane->lock);
 }
 
@@ -297,7 +298,7 @@ static void furnish(dusk_server_t *server, size_t index) {
   lane->policy.config = &server->config;
   lane->task.run = on_lane_turn;
   dusk__list_init(&lane->inbox);
-  dusk__pool_init(&lane->pool);
+  dusk__pool_init(&lane->pool, dusk__conn_go_on_with);
   dusk__census_init(&lane->census, worker);
   dusk__drain_init(&lane->drain, worker, is_alone ? NULL : &lane->lock);
 }

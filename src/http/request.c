@@ -4,6 +4,7 @@
 #include "request.h"
 
 #include "chars.h"
+#include "contexts.h"
 #include "h1_parse.h"
 
 #include <assert.h>
@@ -12,35 +13,19 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *method_of(const dusk__h1_t *h1) {
-  return h1->has_line ? dusk__h1_at(h1, 0) : "";
-}
-
-static const char *target_of(const dusk__h1_t *h1) {
-  return h1->has_line ? dusk__h1_at(h1, h1->target) : "";
-}
-
 const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
   return ex ? &ex->h1 : NULL;
 }
 
-const char *dusk__request_method(const dusk__exchange_t *ex) {
-  return method_of(&ex->h1);
-}
-
-const char *dusk__request_target(const dusk__exchange_t *ex) {
-  return target_of(&ex->h1);
-}
-
 const char *dusk_request_method(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? method_of(&ex->h1) : "";
+  return ex ? dusk__h1_method(&ex->h1) : "";
 }
 
 const char *dusk_request_target(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? target_of(&ex->h1) : "";
+  return ex ? dusk__h1_target(&ex->h1) : "";
 }
 
 /* A part of the target with a NUL behind it; path and host have half of the
@@ -80,7 +65,7 @@ const char *dusk_request_host(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
   const dusk__h1_t *h1 = &ex->h1;
-  const char *target = target_of(h1);
+  const char *target = dusk__h1_target(h1);
   const char *authority = strstr(target, "://");
   const char *path = dusk__h1_at(h1, h1->path);
   if (authority && authority < path)
@@ -187,47 +172,14 @@ int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
   return UV_ENOENT;
 }
 
-static const char *peer_of(dusk__exchange_t *ex) {
-  dusk__request_t *req = &ex->req;
-  if (req->peer) return req->peer;
-  if (ex->conn == NULL) return "";
-  char text[DUSK__ADDRESS_TEXT_BYTES];
-  dusk__address_text(&ex->conn->address.any, text, sizeof(text));
-  req->peer = strdup(text);
-  return req->peer ? req->peer : "";
-}
-
-void dusk__request_note_peer(dusk__exchange_t *ex) {
-  if (ex->worker->config->on_request_end && ex->begun) peer_of(ex);
-}
-
 const char *dusk_request_peer(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? peer_of(ex) : "";
-}
-
-dusk_context_t *dusk__request_context(dusk__exchange_t *ex) {
-  dusk__request_t *req = &ex->req;
-  if (req->ctx) return req->ctx;
-  if (ex->conn == NULL) return ex->worker->gone;
-  dusk_context_t *parent = dusk__conn_context(ex->conn);
-  uint64_t timeout_ms = ex->worker->config->request_timeout_ms;
-  int err = UV_ENOMEM;
-  if (parent && timeout_ms != DUSK_OFF)
-    err = dusk_context_with_timeout(parent, timeout_ms, &dusk_timed_out,
-                                    &req->ctx);
-  else if (parent)
-    err = dusk_context_with_cancel(parent, &req->ctx);
-  if (err < 0) return NULL;
-  if (ex->conn->stream.has_ended)
-    dusk_context_cancel(req->ctx, &dusk_client_gone);
-  if (ex->res.ended) dusk_context_cancel(req->ctx, &dusk_response_ended);
-  return req->ctx;
+  return ex ? dusk__ex_peer(ex) : "";
 }
 
 dusk_context_t *dusk_request_context(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? dusk__request_context(ex) : NULL;
+  return ex ? dusk__contexts_of_request(ex) : NULL;
 }
 
 dusk_context_t *dusk_request_draining(dusk_request_t *handle) {

@@ -5,6 +5,7 @@
 
 #include "body.h"
 #include "chars.h"
+#include "connection.h"
 #include "h1_parse.h"
 #include "status.h"
 
@@ -247,14 +248,14 @@ static char *put_framing(char *to, const dusk__exchange_t *ex,
 /* Whether the connection ends with this response. */
 static bool is_last(dusk__exchange_t *ex) {
   return !ex->h1.keep_alive || dusk__body_leaves_too_much(ex) ||
-         ex->conn->requests >= ex->worker->config->max_requests ||
+         ex->wire->requests >= ex->worker->config->max_requests ||
          (ex->res.has_connection && handler_says(&ex->res, note_close)) ||
-         dusk__conn_is_last(ex->conn);
+         dusk__conn_is_last(dusk__conn_of_ex(ex));
 }
 
 /* Composes the header; `length` is the body's, DUSK_OFF if not known. */
 static int put_header(dusk__exchange_t *ex, uint64_t length) {
-  assert(ex->conn && ex->conn->ex == ex && !ex->res.header_sent);
+  assert(ex->wire && !ex->res.header_sent);
   dusk__response_t *res = &ex->res;
   if (res->status == 0) res->status = dusk__body_status(ex->req.failure);
   if (res->status == 0) res->status = 200;
@@ -266,7 +267,7 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
   /* Options of Connection are put ", " between for "," at most. */
   size_t fields_len = res->fields_len + res->fields_len / 2;
   char *begin =
-      dusk__stream_reserve(&ex->conn->stream, fields_len + HEADER_SLACK_BYTES);
+      dusk__stream_reserve(&ex->wire->stream, fields_len + HEADER_SLACK_BYTES);
   if (begin == NULL) return UV_ECANCELED;
   char *to = put_status_line(begin, ex, res->status);
   if (!res->has_date) {
@@ -282,7 +283,7 @@ static int put_header(dusk__exchange_t *ex, uint64_t length) {
   to = put_connection(to, ex);
   to = PUT_LITERAL(to, "\r\n");
   assert((size_t)(to - begin) <= fields_len + HEADER_SLACK_BYTES);
-  dusk__stream_commit(&ex->conn->stream, (size_t)(to - begin));
+  dusk__stream_commit(&ex->wire->stream, (size_t)(to - begin));
   res->header_sent = true;
   return 0;
 }
@@ -292,7 +293,7 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
                     dusk_release_cb *release, void *arg) {
   enum { COPIED_BYTES = DUSK__GATHER_BYTES / 4 };
   dusk__response_t *res = &ex->res;
-  dusk__stream_t *stream = &ex->conn->stream;
+  dusk__stream_t *stream = &ex->wire->stream;
   bool chunked = res->framing == DUSK__FRAMED_BY_CHUNKS;
   if (chunked) {
     char size[20];
@@ -318,8 +319,8 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
                    bool last, dusk_release_cb *release, void *arg) {
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
-  if (ex->conn == NULL || res->ended || res->refused ||
-      dusk__stream_err(&ex->conn->stream))
+  if (ex->wire == NULL || res->ended || res->refused ||
+      dusk__stream_err(&ex->wire->stream))
     return UV_ECANCELED;
   if (!res->header_sent) {
     /* What a HEAD response's length would be is only known by its body. */
@@ -344,11 +345,10 @@ static int write_piece(dusk_response_t *handle, const void *data, size_t len,
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   int err = ex ? respond(ex, data, len, false, &release, arg) : UV_ECANCELED;
   if (release) release(arg);
-  if (err < 0 || ex->conn == NULL) return err < 0 ? err : UV_ECANCELED;
-  dusk__conn_t *conn = ex->conn;
-  dusk__conn_advance(conn);
-  if (ex->conn == NULL || dusk__stream_err(&conn->stream)) return UV_ECANCELED;
-  return conn->stream.queued > 0;
+  if (err < 0 || ex->wire == NULL) return err < 0 ? err : UV_ECANCELED;
+  dusk__stream_t *stream = &ex->wire->stream;
+  dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
+  return dusk__stream_err(stream) ? UV_ECANCELED : stream->queued > 0;
 }
 
 /* Lets go: what happens next is the connection's business, if there is one. */
@@ -358,8 +358,8 @@ static void let_go(dusk__exchange_t *ex) {
   ex->res.drained_cb = NULL;
   dusk__body_drop(ex);
   dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
-  if (ex->conn)
-    dusk__conn_advance(ex->conn);
+  if (ex->wire)
+    dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
   else
     dusk__ex_release(ex);
 }
@@ -367,7 +367,7 @@ static void let_go(dusk__exchange_t *ex) {
 static int finish_framing(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
   if (res->framing == DUSK__FRAMED_BY_CHUNKS)
-    return dusk__stream_write(&ex->conn->stream, "0\r\n\r\n", 5);
+    return dusk__stream_write(&ex->wire->stream, "0\r\n\r\n", 5);
   if (res->framing == DUSK__FRAMED_BY_LENGTH &&
       res->body_bytes < res->declared_length) {
     res->close = true;
@@ -389,7 +389,7 @@ static int end(dusk_response_t *handle, const void *data, size_t len,
   int err = respond(ex, data, len, true, &release, arg);
   if (release) release(arg);
   bool whole = err == 0 || err == DUSK_ENOBODY;
-  if (whole && ex->conn) {
+  if (whole && ex->wire) {
     int framed = finish_framing(ex);
     if (framed < 0) err = framed;
   } else if (!whole && !res->refused) {
@@ -398,7 +398,7 @@ static int end(dusk_response_t *handle, const void *data, size_t len,
   }
   if (err < 0 && res->err == 0 && !res->refused) res->err = err;
   /* That the connection is cut after it is not why. */
-  if (res->aborted && ex->conn) ex->cause = &dusk_response_ended;
+  if (res->aborted && ex->wire) ex->cause = &dusk_response_ended;
   let_go(ex);
   return err;
 }
@@ -616,7 +616,7 @@ int dusk_response_on_drained(dusk_response_t *handle, dusk_drained_cb cb,
                              void *arg) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (cb == NULL) return UV_EINVAL;
-  if (ex == NULL || ex->conn == NULL || ex->res.ended) return UV_ECANCELED;
+  if (ex == NULL || ex->wire == NULL || ex->res.ended) return UV_ECANCELED;
   if (ex->res.drained_cb) return UV_EBUSY;
   ex->res.drained_cb = cb;
   ex->res.drained_arg = arg;
@@ -628,7 +628,7 @@ int dusk_response_on_drained(dusk_response_t *handle, dusk_drained_cb cb,
 static const dusk_cause_t *why_given_up(const dusk__exchange_t *ex) {
   if (ex->cause) return ex->cause;
   if (ex->req.failure == UV_ETIMEDOUT) return &dusk_timed_out;
-  if (ex->conn && ex->conn->stream.has_ended) return &dusk_client_gone;
+  if (ex->wire && ex->wire->stream.has_ended) return &dusk_client_gone;
   return &dusk_connection_cut;
 }
 
@@ -643,7 +643,7 @@ void dusk_response_abort(dusk_response_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (ex == NULL || ex->res.ended) return;
   int status = dusk__body_status(ex->req.failure);
-  if (status && ex->conn && !ex->res.header_sent)
+  if (status && ex->wire && !ex->res.header_sent)
     dusk__response_refuse(ex, status); /* it was the server that failed it */
   else if (!ex->res.refused)
     give_up(ex);
@@ -655,7 +655,7 @@ void dusk_response_reset(dusk_response_t *handle) {
   if (ex == NULL || ex->res.ended) return;
   give_up(ex);
   ex->cause = &dusk_connection_cut;
-  if (ex->conn) dusk__conn_reset(ex->conn, DUSK__CUT); /* leaves it to us */
+  ex->res.is_reset = true;
   let_go(ex);
 }
 
@@ -679,17 +679,17 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   if (ex == NULL) return UV_ECANCELED;
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
-  if (ex->conn == NULL || res->ended || res->refused) return UV_ECANCELED;
-  int err = dusk__stream_flush(&ex->conn->stream);
+  if (ex->wire == NULL || res->ended || res->refused) return UV_ECANCELED;
+  int err = dusk__stream_flush(&ex->wire->stream);
   if (err < 0) return err;
-  if (ex->conn->stream.queued > 0) return UV_EBUSY;
+  if (ex->wire->stream.queued > 0) return UV_EBUSY;
   char *early;
   size_t early_len;
   err = copy_early(ex, &early, &early_len);
   if (err < 0) return err;
   uv_os_sock_t fd;
   res->hijacked = res->ended = true;
-  err = dusk__conn_hijack(ex->conn, &fd); /* releases both */
+  err = dusk__conn_hijack(dusk__conn_of_ex(ex), &fd); /* releases both */
   if (err < 0) {
     res->hijacked = res->ended = false;
     free(early);
@@ -703,7 +703,7 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
 
 void dusk__response_refuse(dusk__exchange_t *ex, int status) {
   dusk__response_t *res = &ex->res;
-  if (ex->conn == NULL || res->header_sent) return;
+  if (ex->wire == NULL || res->header_sent) return;
   if (status == 408) dusk__ex_timed_out(ex);
   res->status = status;
   res->fields_len = 0;
@@ -717,7 +717,7 @@ void dusk__response_refuse(dusk__exchange_t *ex, int status) {
   int err = append_text_type(res);
   if (err == 0) err = put_header(ex, (uint64_t)len);
   if (err == 0 && !ex->h1.is_head) {
-    dusk__stream_write(&ex->conn->stream, body, (size_t)len);
+    dusk__stream_write(&ex->wire->stream, body, (size_t)len);
     res->body_bytes = (uint64_t)len;
   }
   /* Without memory for a reply the connection just closes. */

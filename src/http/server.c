@@ -10,16 +10,6 @@
 
 enum { THREADS_MAX = 1024 };
 
-const dusk_cause_t dusk_drain_cancelled = {UV_ECANCELED,
-                                           "the server's drain is ending"};
-const dusk_cause_t dusk_server_closed = {UV_ECANCELED, "the server was closed"};
-const dusk_cause_t dusk_connection_cut = {UV_ECANCELED,
-                                          "the connection was cut"};
-const dusk_cause_t dusk_timed_out = {UV_ETIMEDOUT, "a time-out has passed"};
-const dusk_cause_t dusk_client_gone = {UV_ECANCELED, "the client went away"};
-const dusk_cause_t dusk_response_ended = {UV_ECANCELED,
-                                          "the response has ended"};
-
 const char *dusk_version(void) {
   return DUSK_VERSION;
 }
@@ -30,14 +20,6 @@ const char *dusk_llhttp_version(void) {
 
 /* -- Memory ---------------------------------------------------------------- */
 
-void dusk__server_free_hooks(dusk__link_t *hooks) {
-  while (!dusk__list_empty(hooks)) {
-    dusk__link_t *link = hooks->next;
-    dusk__list_remove(link);
-    free(DUSK__OWNER(link, dusk__hook_t, link));
-  }
-}
-
 static void drop_contexts(dusk_server_t *server) {
   dusk_context_unref(server->ctx);
   dusk_context_unref(server->draining);
@@ -46,13 +28,10 @@ static void drop_contexts(dusk_server_t *server) {
   dusk_context_unref(server->config.base);
 }
 
-void dusk__server_release(dusk_server_t *server) {
-  assert(server->refs > 0);
-  if (--server->refs > 0) return;
-  dusk__server_free_hooks(&server->hooks);
-  dusk__server_free_hooks(&server->due_hooks);
+/* The last reference has gone. */
+static void free_server(dusk_server_t *server) {
+  dusk__shutdown_done(server);
   dusk__acceptor_done(&server->acceptor);
-  dusk__peers_done(&server->plan.peers);
   free(server->next_conn);
   drop_contexts(server);
   uv_mutex_destroy(&server->peers_lock);
@@ -174,8 +153,8 @@ static dusk_server_t *alloc_server(const dusk_server_config_t *config) {
   server->lane_count = lanes;
   if (config->base) dusk_context_ref(config->base);
   server->refs = 1;
+  server->unused = free_server;
   server->owned = true;
-  dusk__list_init(&server->hooks);
   dusk__acceptor_init(&server->acceptor, dusk__server_worker(server),
                       &accepted);
   dusk__shutdown_init(server);

@@ -70,9 +70,10 @@ typedef struct dusk__lane {
 } dusk__lane_t;
 
 struct dusk_server {
-  dusk_server_config_t config; /* defaults filled in */
-  size_t refs;                 /* the caller's, and each lane's */
-  bool owned;                  /* the caller's is one of them */
+  dusk_server_config_t config;           /* defaults filled in */
+  size_t refs;                           /* the caller's, and each lane's */
+  void (*unused)(dusk_server_t *server); /* there are none */
+  bool owned;                            /* the caller's is one of them */
 
   dusk_context_t *ctx; /* parent of the lanes' and so of all requests' */
   dusk_context_t *draining;
@@ -123,14 +124,15 @@ static inline void dusk__server_at_turn(dusk_server_t *server) {
   dusk__worker_at_turn_last(dusk__server_worker(server), &server->task);
 }
 
-/* -- server.c -------------------------------------------------------------- */
-
-void dusk__server_release(dusk_server_t *server);
-void dusk__server_free_hooks(dusk__link_t *hooks);
+static inline void dusk__server_release(dusk_server_t *server) {
+  assert(server->refs > 0);
+  if (--server->refs == 0) server->unused(server);
+}
 
 /* -- shutdown.c ------------------------------------------------------------ */
 
 void dusk__shutdown_init(dusk_server_t *server);
+void dusk__shutdown_done(dusk_server_t *server);
 /* The server's part of the loop's turn. */
 void dusk__shutdown_on_turn(dusk__task_t *task);
 

@@ -18,9 +18,24 @@ static void look_at_bounds(dusk_server_t *server);
 
 void dusk__shutdown_init(dusk_server_t *server) {
   dusk__list_init(&server->shutdowns);
+  dusk__list_init(&server->hooks);
   dusk__list_init(&server->due_hooks);
   server->plan.deadline_ns = DUSK_OFF;
   server->task.run = dusk__shutdown_on_turn;
+}
+
+static void free_hooks(dusk__link_t *hooks) {
+  while (!dusk__list_empty(hooks)) {
+    dusk__link_t *link = hooks->next;
+    dusk__list_remove(link);
+    free(DUSK__OWNER(link, dusk__hook_t, link));
+  }
+}
+
+void dusk__shutdown_done(dusk_server_t *server) {
+  free_hooks(&server->hooks);
+  free_hooks(&server->due_hooks);
+  dusk__peers_done(&server->plan.peers);
 }
 
 /* -- Beginning ------------------------------------------------------------- */
@@ -267,7 +282,7 @@ void dusk_server_close(dusk_server_t *server) {
   if (server == NULL || server->phase == DUSK_CLOSED) return;
   assert(dusk__server_on_thread(server));
   if (server->phase < DUSK_DRAINING) begin(server);
-  dusk__server_free_hooks(&server->due_hooks);
+  free_hooks(&server->due_hooks);
   cut(server, UV_ECANCELED, &dusk_server_closed);
 }
 

@@ -108,7 +108,7 @@ static void on_written(uv_write_t *write, int err) {
   if (uv_is_closing((uv_handle_t *)&stream->tcp)) return;
   dusk__worker_note_thread(stream->worker);
   if (err == 0) stream->has_moved = true;
-  if (err < 0 && stream->err == 0) stream->err = err;
+  if (err < 0) dusk__stream_fail(stream, err);
   if (err < 0 || stream->queued == 0) events_of(stream)->flushed(stream, err);
 }
 
@@ -156,7 +156,7 @@ static int queue(dusk__stream_t *stream, part_t part) {
 /* -- Writing --------------------------------------------------------------- */
 
 static int failed(dusk__stream_t *stream, int err) {
-  if (stream->err == 0) stream->err = err;
+  dusk__stream_fail(stream, err);
   return err;
 }
 

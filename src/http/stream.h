@@ -75,6 +75,11 @@ static inline int dusk__stream_err(const dusk__stream_t *stream) {
   return stream->err;
 }
 
+/* Nothing is to be written any more. */
+static inline void dusk__stream_fail(dusk__stream_t *stream, int err) {
+  if (stream->err == 0) stream->err = err;
+}
+
 /* Room for at most DUSK__GATHER_BYTES contiguous bytes, to be followed by
  * dusk__stream_commit. NULL when the stream has failed. */
 char *dusk__stream_reserve(dusk__stream_t *stream, size_t len);

@@ -1,0 +1,21 @@
+/* The contexts of a connection and of its requests, made when they are asked
+ * for. */
+#ifndef DUSK_HTTP_CONTEXTS_H
+#define DUSK_HTTP_CONTEXTS_H
+
+#include "exchange.h"
+
+/* The request's, borrowed; of one that was cut off before it had a context, one
+ * that has ended. NULL when memory ran out. */
+dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex);
+
+/* Its time-out begins, if it has one: `cb` gets req.timeout on the loop, once,
+ * unless the contexts end before. False when memory ran out. */
+bool dusk__contexts_begin_timeout(dusk__exchange_t *ex, dusk_waiter_cb cb);
+
+/* Ends the connection's, if there is one, and so those of its requests. */
+void dusk__contexts_client_gone(dusk__wire_t *wire);
+/* The connection's end. */
+void dusk__contexts_end(dusk__wire_t *wire, const dusk_cause_t *cause);
+
+#endif

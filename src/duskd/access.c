@@ -1,16 +1,17 @@
-/* access.c: the access log. Lines are gathered while the loop handles what has
+/* access.c: the access log. Lines are gathered while a loop handles what has
  * come, and written before it waits for more: one write(2) for many requests
- * under load, and none is held back when it is quiet. When the log is off
- * nothing of this is called.
+ * under load, and none is held back when it is quiet. Each loop gathers its
+ * own; to the file they go one after another, whole lines each time. When the
+ * log is off nothing of this is called.
  *
  * Text is the Common Log Format, with the duration and, for a response that is
  * not whole, the reason after it.
  *
  * A log that can't be written loses lines, whole ones, says so, and never stops
- * the service. What a full disk or a size limit took only the beginning of
- * stays in the buffer, and is finished before anything else is written. One
- * that blocks (a pipe that nobody reads) does stop the service, as a reader who
- * is slow should lose nothing. */
+ * the service. What a full disk or a size limit took only the beginning of is
+ * kept, and is finished before anything else is written. One that blocks (a
+ * pipe that nobody reads) does stop the service, as a reader who is slow should
+ * lose nothing. */
 #include "access.h"
 
 #include <assert.h>
@@ -18,7 +19,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -28,21 +31,32 @@
 #define LINE_SIZE 4096
 #define TARGET_SIZE 2048 /* a longer one, escaped, is cut */
 
+/* The file, which all loops write to. */
 static struct {
-  uv_prepare_t before_wait;
-  const char *path;
-  int fd;
+  const char *path; /* set once, as the next */
   duskd_format_t format;
+  pthread_mutex_t mutex; /* for what follows */
   bool is_open;
-  bool is_torn;    /* the log ends, and the buffer begins, within a line */
+  int fd;
   bool has_failed; /* since it last took all */
   duskd_seldom_t told;
   uint64_t lost;
+  size_t rest_len; /* of the line within which the log ends */
+  char rest[LINE_SIZE];
+} access_log = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* What a loop has gathered. */
+typedef struct gathered {
+  uv_prepare_t before_wait;
   size_t len;
   char buffer[BUFFER_SIZE];
-} access_log;
+} gathered_t;
 
-/* -- Writing --------------------------------------------------------------- */
+/* Of this thread's loop; NULL before it begins and once it has ended: then
+ * lines are written one by one. */
+static _Thread_local gathered_t *gathered;
+
+/* -- Writing, with the mutex ----------------------------------------------- */
 
 /* write(2), but it blocks whoever else made the descriptor non-blocking. */
 static ssize_t write_some(const char *data, size_t len) {
@@ -55,22 +69,6 @@ static ssize_t write_some(const char *data, size_t len) {
   }
 }
 
-/* Takes what was written off the buffer. */
-static void take_off(size_t done) {
-  if (done == 0) return;
-  access_log.is_torn = access_log.buffer[done - 1] != '\n';
-  access_log.len -= done;
-  memmove(access_log.buffer, access_log.buffer + done, access_log.len);
-}
-
-/* The length of the rest of a line that was begun. */
-static size_t torn_length(void) {
-  if (!access_log.is_torn) return 0;
-  const char *end = memchr(access_log.buffer, '\n', access_log.len);
-  assert(end != NULL);
-  return (size_t)(end - access_log.buffer) + 1;
-}
-
 static void tell_failure(int err) {
   if (!access_log.has_failed)
     duskd__log_seldom(&access_log.told, "the access log loses lines",
@@ -78,38 +76,93 @@ static void tell_failure(int err) {
   access_log.has_failed = true;
 }
 
-/* Drops the lines that can't be written, but not the rest of one. */
-static void drop_lines(void) {
-  size_t keep = torn_length();
-  for (size_t i = keep; i < access_log.len; i++)
-    access_log.lost += access_log.buffer[i] == '\n';
-  access_log.len = keep;
-}
-
-/* Gives up what is left, the rest of a line that was begun. */
-static void lose_rest(void) {
-  access_log.is_torn = false;
-  drop_lines();
-}
-
-static void flush(void) {
+/* Writes as much as the log takes, and returns how much that is. */
+static size_t write_out(const char *data, size_t len) {
   size_t done = 0;
   ssize_t n = 1;
-  while (done < access_log.len && n > 0) {
-    n = write_some(access_log.buffer + done, access_log.len - done);
+  while (done < len && n > 0) {
+    n = write_some(data + done, len - done);
     if (n > 0) done += (size_t)n;
   }
   if (n > 0)
     access_log.has_failed = false;
   else
     tell_failure(errno);
-  take_off(done);
-  drop_lines();
+  return done;
+}
+
+/* Finishes the line that was begun; false if that can't be done now. */
+static bool finish_line(void) {
+  if (access_log.rest_len == 0) return true;
+  size_t done = write_out(access_log.rest, access_log.rest_len);
+  access_log.rest_len -= done;
+  memmove(access_log.rest, access_log.rest + done, access_log.rest_len);
+  return access_log.rest_len == 0;
+}
+
+static void count_lost(const char *lines, size_t len) {
+  for (size_t i = 0; i < len; i++)
+    access_log.lost += lines[i] == '\n';
+}
+
+/* Writes whole lines. What can't be written is lost, but for the rest of a line
+ * that was begun. */
+static void write_lines(const char *lines, size_t len) {
+  size_t done = finish_line() ? write_out(lines, len) : 0;
+  if (done > 0 && done < len && lines[done - 1] != '\n') {
+    const char *end = memchr(lines + done, '\n', len - done);
+    assert(end != NULL);
+    access_log.rest_len = (size_t)(end + 1 - (lines + done));
+    memcpy(access_log.rest, lines + done, access_log.rest_len);
+    done += access_log.rest_len;
+  }
+  count_lost(lines + done, len - done);
+}
+
+/* Gives up the rest of a line that was begun. */
+static void lose_rest(void) {
+  count_lost(access_log.rest, access_log.rest_len);
+  access_log.rest_len = 0;
+}
+
+/* -- On a loop ------------------------------------------------------------- */
+
+static void pass_on(const char *lines, size_t len) {
+  pthread_mutex_lock(&access_log.mutex);
+  if (access_log.is_open) write_lines(lines, len);
+  pthread_mutex_unlock(&access_log.mutex);
+}
+
+static void flush(void) {
+  if (gathered == NULL || gathered->len == 0) return;
+  pass_on(gathered->buffer, gathered->len);
+  gathered->len = 0;
 }
 
 static void on_before_wait(uv_prepare_t *handle) {
   (void)handle;
-  if (access_log.len > 0) flush();
+  flush();
+}
+
+int duskd__access_begin(uv_loop_t *loop) {
+  if (!access_log.is_open) return 0;
+  gathered = calloc(1, sizeof *gathered);
+  if (gathered == NULL) return UV_ENOMEM;
+  uv_prepare_init(loop, &gathered->before_wait);
+  uv_prepare_start(&gathered->before_wait, on_before_wait);
+  uv_unref((uv_handle_t *)&gathered->before_wait);
+  return 0;
+}
+
+static void on_closed(uv_handle_t *handle) {
+  free(handle); /* its first member */
+}
+
+void duskd__access_end(void) {
+  if (gathered == NULL) return;
+  flush();
+  uv_close((uv_handle_t *)&gathered->before_wait, on_closed);
+  gathered = NULL;
 }
 
 /* -- Opening and closing --------------------------------------------------- */
@@ -138,7 +191,7 @@ static bool ends_within_a_line(int fd, off_t size) {
   return is_read && last != '\n';
 }
 
-/* Writes what comes, and what the buffer has, there. */
+/* Writes what comes there. */
 static void use(int fd) {
   struct stat file;
   access_log.fd = fd;
@@ -146,22 +199,27 @@ static void use(int fd) {
   if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode) ||
       !ends_within_a_line(fd, file.st_size))
     return;
-  access_log.buffer[access_log.len++] = '\n';
-  access_log.is_torn = true;
+  access_log.rest[0] = '\n';
+  access_log.rest_len = 1;
 }
 
-int duskd__access_open(uv_loop_t *loop, const char *path,
-                       duskd_format_t format) {
+int duskd__access_open(const char *path, duskd_format_t format) {
   int fd = open_log(path);
   if (fd < 0) return -errno;
   access_log.path = path;
   access_log.format = format;
   access_log.is_open = true;
   use(fd);
-  uv_prepare_init(loop, &access_log.before_wait);
-  uv_prepare_start(&access_log.before_wait, on_before_wait);
-  uv_unref((uv_handle_t *)&access_log.before_wait);
   return 0;
+}
+
+static void change_to(int fd) {
+  pthread_mutex_lock(&access_log.mutex);
+  finish_line();
+  lose_rest();
+  close(access_log.fd);
+  use(fd);
+  pthread_mutex_unlock(&access_log.mutex);
 }
 
 void duskd__access_reopen(void) {
@@ -176,30 +234,30 @@ void duskd__access_reopen(void) {
                access_log.path, dusk_strerror(uv_translate_sys_error(errno)));
     return;
   }
-  lose_rest();
-  close(access_log.fd);
-  use(fd);
+  change_to(fd);
   duskd__log(DUSKD_INFO, "SIGHUP: reopened the access log %s", access_log.path);
 }
 
 void duskd__access_close(void) {
-  if (!access_log.is_open) return;
+  pthread_mutex_lock(&access_log.mutex);
+  if (access_log.is_open) {
+    finish_line();
+    lose_rest();
+    if (access_log.lost > 0)
+      duskd__log(DUSKD_WARN, "the access log lost %" PRIu64 " lines",
+                 access_log.lost);
+    if (access_log.fd != STDOUT_FILENO) close(access_log.fd);
+  }
   access_log.is_open = false;
-  flush();
-  lose_rest();
-  if (access_log.lost > 0)
-    duskd__log(DUSKD_WARN, "the access log lost %" PRIu64 " lines",
-               access_log.lost);
-  uv_close((uv_handle_t *)&access_log.before_wait, NULL);
-  if (access_log.fd != STDOUT_FILENO) close(access_log.fd);
+  pthread_mutex_unlock(&access_log.mutex);
 }
 
 /* -- Lines ----------------------------------------------------------------- */
 
 /* "22/Nov/2025:16:33:01 +0000", made once a second. */
 static const char *common_time(void) {
-  static time_t made_for;
-  static char text[32];
+  static _Thread_local time_t made_for;
+  static _Thread_local char text[32];
   time_t now = time(NULL);
   if (now != made_for) {
     struct tm parts;
@@ -267,10 +325,17 @@ void duskd__access_line(dusk_request_t *req, const dusk_request_end_t *end,
   duskd__log_escape(access_log.format, dusk_request_target(req), target,
                     sizeof target);
   const char *peer = dusk_request_peer(req);
-  if (access_log.len + LINE_SIZE > BUFFER_SIZE) flush();
-  char *line = access_log.buffer + access_log.len;
+  char alone[LINE_SIZE], *line = alone;
+  if (gathered != NULL) {
+    if (gathered->len + LINE_SIZE > BUFFER_SIZE) flush();
+    line = gathered->buffer + gathered->len;
+  }
   int len = access_log.format == DUSKD_JSON
                 ? write_json(line, peer, req, target, end)
                 : write_text(line, peer, req, target, end);
-  if (len > 0 && len < LINE_SIZE) access_log.len += (size_t)len;
+  if (len <= 0 || len >= LINE_SIZE) return;
+  if (gathered != NULL)
+    gathered->len += (size_t)len;
+  else
+    pass_on(line, (size_t)len);
 }

@@ -46,6 +46,14 @@ static const char *take_count(const char *text, void *field) {
   return NULL;
 }
 
+static const char *take_threads(const char *text, void *field) {
+  uint64_t *threads = field;
+  if (duskd__count_parse(text, threads) != 0 || *threads > DUSKD_THREADS_MAX)
+    return "is not a number of threads, from 0 to 1024";
+  if (*threads == 0) *threads = DUSK_THREAD_A_CORE;
+  return NULL;
+}
+
 static const char *take_text(const char *text, void *field) {
   *(const char **)field = text;
   return NULL;
@@ -106,6 +114,8 @@ typedef struct flag {
 static const flag_t table[] = {
     {"listen", "ADDR", ":8080", take_addresses, 0,
      "address to serve; may be repeated"},
+    {"threads", "N", "1", take_threads, FIELD(server.threads),
+     "that serve, a loop each; 0: one a core"},
     {"drain-timeout", "D", "10s", take_timeout, FIELD(drain_timeout_ms),
      "for the drain; what is left then is cut"},
     {"lame-duck", "D", "0", take_duration, FIELD(lame_duck_ms),
@@ -170,7 +180,8 @@ static void print_help(void) {
          "other owner) or fd:N:seal (there is none); port 0 takes a free one.\n"
          "D is a duration such as 1.5s, 250ms or 1m30s; N a number, of bytes "
          "also\n"
-         "64K or 1M; 0 of either is no time and no limit.\n\n"
+         "64K or 1M; 0 of either is no time and no limit, where nothing else\n"
+         "is said.\n\n"
          "Flags may come from the environment too: --drain-timeout as\n"
          "DUSK_DRAIN_TIMEOUT; several addresses in DUSK_LISTEN are separated\n"
          "by commas. The command line wins.\n\n"

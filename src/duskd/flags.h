@@ -6,6 +6,7 @@
 
 #include "log.h"
 
+#define DUSKD_THREADS_MAX 1024 /* the server's limit */
 #define DUSKD_ADDRESSES_MAX 16
 #define DUSKD_ADDRESS_SIZE 272 /* the longest host name and a port */
 

@@ -5,10 +5,11 @@
  * request's context. Two of its ends don't end the wait: the drain's hard
  * cancel, as a handler that is nearly done is better off using the grace; and a
  * client that has only shut its sending side down, and still reads. What is cut
- * after that is released when its time has come or the routes' life ends. */
+ * after that is released when its time has come or its loop's life ends. */
 #include "routes.h"
 
 #include "units.h"
+#include "worker.h"
 
 #include <stdlib.h>
 
@@ -60,22 +61,24 @@ static void on_gone(dusk_waiter_t *waiter) {
 }
 
 static void hello_later(dusk_response_t *res, dusk_request_t *req,
-                        duskd_routes_t *routes, uint64_t delay_ms) {
+                        uint64_t delay_ms) {
+  dusk_context_t *root = dusk_request_root(req);
   dusk_context_t *request = dusk_request_context(req);
   hello_t *hello = request != NULL ? calloc(1, sizeof *hello) : NULL;
-  if (hello == NULL || dusk_context_with_timeout(routes->life, delay_ms, NULL,
-                                                 &hello->delay) != 0) {
+  if (hello == NULL || dusk_context_with_timeout(duskd__life(req), delay_ms,
+                                                 NULL, &hello->delay) != 0) {
     free(hello);
     dusk_response_text(res, 503, "out of memory\n");
     return;
   }
   hello->res = res;
   hello->request = request;
-  dusk_context_after(hello->delay, &hello->over, routes->root, on_over);
-  dusk_context_after(request, &hello->gone, routes->root, on_gone);
+  dusk_context_after(hello->delay, &hello->over, root, on_over);
+  dusk_context_after(request, &hello->gone, root, on_gone);
 }
 
 void duskd__hello(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
   uint64_t delay_ms = 0;
   if (*dusk_request_query(req) != '\0' &&
       !duskd__query_number(req, "delay", duskd__duration_parse, DELAY_MAX_MS,
@@ -84,7 +87,7 @@ void duskd__hello(dusk_response_t *res, dusk_request_t *req, void *arg) {
                        "delay must be a duration, such as 2s or 250ms, of at "
                        "most 1h\n");
   else if (delay_ms > 0)
-    hello_later(res, req, arg, delay_ms);
+    hello_later(res, req, delay_ms);
   else
     dusk_response_text(res, 200, "hello\n");
 }

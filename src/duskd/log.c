@@ -7,6 +7,7 @@
 
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,12 +36,16 @@ static ssize_t write_soon(const char *data, size_t len) {
   return poll(&writable, 1, 0) == 1 ? write(STDERR_FILENO, data, len) : -1;
 }
 
-/* A full disk may take the beginning of a line. */
+/* A full disk may take the beginning of a line. For any thread, and for signal
+ * handlers, which can't wait for a lock. */
 static void write_line(const char *line, size_t len) {
-  static bool is_torn;
-  if (is_torn && write_soon("\n", 1) != 1) return;
+  static atomic_bool is_torn;
+  if (atomic_exchange(&is_torn, false) && write_soon("\n", 1) != 1) {
+    atomic_store(&is_torn, true);
+    return;
+  }
   ssize_t written = write_soon(line, len);
-  is_torn = written > 0 && (size_t)written < len;
+  if (written > 0 && (size_t)written < len) atomic_store(&is_torn, true);
 }
 
 /* Ends a line that snprintf wrote to `line`, or wanted to, and writes it. */

@@ -1,5 +1,5 @@
-/* log.h: messages to standard error. What can't be written at once, as nobody
- * reads or the disk is full, is dropped. */
+/* log.h: messages to standard error, from any thread. What can't be written at
+ * once, as nobody reads or the disk is full, is dropped. */
 #ifndef DUSKD_LOG_H
 #define DUSKD_LOG_H
 
@@ -23,7 +23,7 @@ void duskd__log_object(duskd_level_t level, const char *text, const char *msg,
 
 /* For what may come often: an error message once a second, which tells how many
  * were held back since the last; at once when its text is another. `text` is
- * static; zeros begin. */
+ * static; zeros begin. Not for two threads at a time. */
 typedef struct duskd_seldom {
   const char *text;
   uint64_t next_ns;

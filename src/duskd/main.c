@@ -9,6 +9,7 @@
 #include "routes.h"
 #include "signals.h"
 #include "stop.h"
+#include "worker.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -24,7 +25,7 @@ typedef struct duskd {
   dusk_context_t *root;
   duskd_routes_t routes;
   duskd_stop_t stop;
-  int cuts_told;
+  atomic_int cuts_told;
   duskd_seldom_t errors;
 } duskd_t;
 
@@ -49,8 +50,7 @@ static void need_descriptors(const duskd_flags_t *flags) {
 static void open_access_log(duskd_t *duskd) {
   duskd_flags_t *flags = &duskd->flags;
   if (*flags->access_log == '\0') return;
-  int err =
-      duskd__access_open(&duskd->loop, flags->access_log, flags->log_format);
+  int err = duskd__access_open(flags->access_log, flags->log_format);
   if (err == UV_ENXIO) {
     duskd__log(DUSKD_ERROR, "cannot open the access log %s: nobody reads it",
                flags->access_log);
@@ -87,9 +87,11 @@ static void set_up(duskd_t *duskd) {
   need_descriptors(flags);
   must(uv_loop_init(&duskd->loop), "make", "an event loop");
   must(dusk_context_attach(&duskd->loop, &duskd->root), "use", "the loop");
-  must(duskd__routes_init(&duskd->routes, duskd->root), "set up", "routes");
+  must(duskd__routes_init(&duskd->routes), "set up", "routes");
   flags->server.handler = dusk_mux_serve;
   flags->server.handler_arg = duskd->routes.mux;
+  flags->server.on_worker_start = duskd__worker_start;
+  flags->server.on_worker_stop = duskd__worker_stop;
   flags->server.on_request_cut = duskd__stop_tell_cut;
   flags->server.on_request_cut_arg = &duskd->cuts_told;
   flags->server.on_error = on_error;

@@ -27,22 +27,16 @@ static const struct {
     {"GET /readyz", readyz},
 };
 
-int duskd__routes_init(duskd_routes_t *routes, dusk_context_t *root) {
-  *routes = (duskd_routes_t){.root = root, .is_ready = true};
-  int err = dusk_context_with_cancel(root, &routes->life);
-  if (err == 0) err = dusk_mux_new(&routes->mux);
+int duskd__routes_init(duskd_routes_t *routes) {
+  atomic_init(&routes->is_ready, true);
+  int err = dusk_mux_new(&routes->mux);
   for (size_t i = 0; err == 0 && i < sizeof table / sizeof table[0]; i++)
     err = dusk_mux_handle(routes->mux, table[i].pattern, table[i].handler,
                           routes);
   return err;
 }
 
-void duskd__routes_end(duskd_routes_t *routes) {
-  dusk_context_cancel(routes->life, NULL);
-}
-
 void duskd__routes_done(duskd_routes_t *routes) {
-  dusk_context_unref(routes->life);
   dusk_mux_free(routes->mux);
 }
 

@@ -3,19 +3,15 @@
 #define DUSKD_ROUTES_H
 
 #include <dusk/http.h>
+#include <stdatomic.h>
 
+/* All loops share them. */
 typedef struct duskd_routes {
   dusk_mux_t *mux;      /* give it to the server, with dusk_mux_serve */
-  dusk_context_t *root; /* borrowed */
-  dusk_context_t *life; /* parent of all waiting; ends when the server has */
-  bool is_ready;        /* what /readyz says */
+  atomic_bool is_ready; /* what /readyz says */
 } duskd_routes_t;
 
-int duskd__routes_init(duskd_routes_t *routes, dusk_context_t *root);
-
-/* Ends what still waits for its time, when the server needs no more answers:
- * responses of cut connections are released in the loop's next turn. */
-void duskd__routes_end(duskd_routes_t *routes);
+int duskd__routes_init(duskd_routes_t *routes);
 
 /* When the server has gone. */
 void duskd__routes_done(duskd_routes_t *routes);

@@ -59,7 +59,7 @@ static sigset_t signal_set(void) {
 
 static void mask(int how) {
   sigset_t set = signal_set();
-  sigprocmask(how, &set, NULL);
+  pthread_sigmask(how, &set, NULL);
 }
 
 /* None of them interrupts another's handler. Fails for bad numbers only. */
@@ -156,7 +156,7 @@ static void unblock_alarm(void) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGALRM);
-  sigprocmask(SIG_UNBLOCK, &set, NULL);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int duskd__signals_catch(dusk_context_t *root, unsigned alarm_s,
@@ -191,6 +191,10 @@ bool duskd__signals_forget(void) {
   }
   mask(SIG_UNBLOCK);
   return is_only;
+}
+
+void duskd__signals_leave(void) {
+  mask(SIG_BLOCK);
 }
 
 void duskd__signals_end(void) {

@@ -26,6 +26,9 @@ const char *duskd__signals_first(void);
  */
 bool duskd__signals_forget(void);
 
+/* Blocks them all on this thread: they are for the one that catches them. */
+void duskd__signals_leave(void);
+
 /* Blocks them all and catches none any more; the alarm stays set. */
 void duskd__signals_end(void);
 

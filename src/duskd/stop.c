@@ -68,10 +68,10 @@ static void tell_progress(uv_timer_t *timer) {
 }
 
 void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
-  int *told = arg;
   char duration[DUSKD_DURATION_SIZE];
-  if (*told == TOLD_CUTS) duskd__log(DUSKD_WARN, "cut: and more");
-  if (++*told > TOLD_CUTS) return;
+  int told = atomic_fetch_add((atomic_int *)arg, 1);
+  if (told == TOLD_CUTS) duskd__log(DUSKD_WARN, "cut: and more");
+  if (told >= TOLD_CUTS) return;
   duskd__log(DUSKD_WARN, "cut: \"%s %s\" after %s", dusk_request_method(req),
              dusk_request_target(req), duskd__duration_text(age_ms, duration));
 }
@@ -97,7 +97,6 @@ void duskd__stop_close(duskd_stop_t *stop, int status) {
   uv_close((uv_handle_t *)&stop->progress, NULL);
   dusk_context_unref(stop->bound);
   dusk_server_unref(stop->server);
-  duskd__routes_end(stop->routes);
 }
 
 /* Whether a shutdown's status tells of answers that were not given. */

@@ -30,7 +30,8 @@ int duskd__stop_init(duskd_stop_t *stop, dusk_context_t *root,
                      const duskd_flags_t *flags, duskd_routes_t *routes,
                      dusk_server_t *server);
 
-/* dusk_server_config_t's on_request_cut: tells of the first few. */
+/* dusk_server_config_t's on_request_cut: tells of the first few. `arg` is an
+ * atomic_int that counts them. */
 void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg);
 
 /* When a first stop's alarm is due, in seconds: after all that the flags allow;

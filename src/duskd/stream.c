@@ -9,6 +9,7 @@
 #include "routes.h"
 
 #include "units.h"
+#include "worker.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@
 typedef struct stream {
   dusk_response_t *res;
   dusk_context_t *request; /* borrowed until the response ends */
-  duskd_routes_t *routes;
+  dusk_context_t *life;    /* borrowed, as the root */
+  dusk_context_t *root;
   uint64_t sent;
   uint64_t count;
   uint64_t interval_ns;
@@ -62,12 +64,12 @@ static void stream_wait(stream_t *stream) {
   dusk_context_unref(stream->pause);
   stream->pause = NULL;
   stream->due_ns += stream->interval_ns;
-  if (dusk_context_with_deadline(stream->routes->life, stream->due_ns, NULL,
+  if (dusk_context_with_deadline(stream->life, stream->due_ns, NULL,
                                  &stream->pause) != 0) {
     stream_abort(stream);
     return;
   }
-  dusk_context_after(stream->pause, &stream->due, stream->routes->root, on_due);
+  dusk_context_after(stream->pause, &stream->due, stream->root, on_due);
 }
 
 static void stream_go_on(stream_t *stream) {
@@ -127,8 +129,7 @@ static void on_draining(dusk_waiter_t *waiter) {
 }
 
 static void stream_start(dusk_response_t *res, dusk_request_t *req,
-                         duskd_routes_t *routes, uint64_t count,
-                         uint64_t interval_ms) {
+                         uint64_t count, uint64_t interval_ms) {
   dusk_context_t *request = dusk_request_context(req);
   stream_t *stream = request != NULL ? calloc(1, sizeof *stream) : NULL;
   if (stream == NULL) {
@@ -137,18 +138,20 @@ static void stream_start(dusk_response_t *res, dusk_request_t *req,
   }
   stream->res = res;
   stream->request = request;
-  stream->routes = routes;
+  stream->life = duskd__life(req);
+  stream->root = dusk_request_root(req);
   stream->count = count;
   stream->finish = stream_end;
   stream->interval_ns = interval_ms * 1000000;
   stream->due_ns = uv_hrtime();
-  dusk_context_after(request, &stream->gone, routes->root, on_gone);
+  dusk_context_after(request, &stream->gone, stream->root, on_gone);
   dusk_context_after(dusk_request_draining(req), &stream->draining,
-                     routes->root, on_draining);
+                     stream->root, on_draining);
   stream_send(stream);
 }
 
 void duskd__stream(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
   uint64_t count = COUNT_DEFAULT, interval_ms = INTERVAL_DEFAULT_MS;
   if (!duskd__query_number(req, "count", duskd__count_parse, COUNT_MAX,
                            &count) ||
@@ -170,5 +173,5 @@ void duskd__stream(dusk_response_t *res, dusk_request_t *req, void *arg) {
   else if (strcmp(dusk_request_method(req), "HEAD") == 0)
     dusk_response_end(res, NULL, 0);
   else
-    stream_start(res, req, arg, count, interval_ms);
+    stream_start(res, req, count, interval_ms);
 }

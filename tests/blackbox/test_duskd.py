@@ -12,7 +12,7 @@ import pytest
 
 from harness import PATIENCE, duskd, poll_until, request
 
-FLAGS = ["listen", "drain-timeout", "lame-duck", "quiet-window",
+FLAGS = ["listen", "threads", "drain-timeout", "lame-duck", "quiet-window",
          "cancel-grace", "idle-timeout", "header-timeout", "body-timeout",
          "write-timeout", "request-timeout", "max-header-bytes",
          "max-body-bytes", "max-connections", "access-log", "log-format",
@@ -65,6 +65,9 @@ USAGE = {
     "size negative": ["--max-body-bytes", "-5"],
     "size with unknown unit": ["--max-header-bytes", "5X"],
     "count with point": ["--max-connections", "1.5"],
+    "threads of words": ["--threads", "many"],
+    "threads negative": ["--threads", "-1"],
+    "threads too many": ["--threads", "1025"],
     "log format": ["--log-format", "xml"],
     "log level": ["--log-level", "loud"],
     "address of words": ["--listen", "nonsense"],
@@ -83,6 +86,12 @@ def test_wrong_usage_is_told_in_one_line(arguments):
     assert (status, out) == (2, "")
     assert re.fullmatch(r"duskd: [^\n]+\n", err), err
     assert arguments[-1] in err, "it doesn't say what is wrong"
+
+
+def test_one_thread_is_the_default_and_may_be_asked_for(serve):
+    assert re.search(r"--threads N +1 ", call("--help")[1])
+    with serve("--threads", "1").connect() as conn:
+        assert conn.get().status == 200
 
 
 def test_wrong_environment_is_told_in_one_line():

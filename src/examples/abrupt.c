@@ -7,9 +7,9 @@ static void hello(void *w) {
   dusk_response_text(w, 200, "hello\n");
 }
 
-static void handler(dusk_response_t *w, dusk_request_t *r, void *loop) {
-  (void)r;
-  sleep_then(loop, 2000, hello, w);
+static void handler(dusk_response_t *w, dusk_request_t *r, void *arg) {
+  (void)arg;
+  sleep_then(dusk_request_loop(r), 2000, hello, w);
 }
 
 static void on_served(dusk_server_t *srv, int err, void *arg) {
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
   dusk_mux_t *mux;
   must(dusk_context_attach(loop, &background));
   must(dusk_mux_new(&mux));
-  must(dusk_mux_handle(mux, "/", handler, loop));
+  must(dusk_mux_handle(mux, "/", handler, NULL));
   dusk_server_config_t config = {.handler = dusk_mux_serve, .handler_arg = mux};
   must(dusk_server_new(background, &config, &srv));
   must(dusk_server_serve(srv, argc > 1 ? argv[1] : ":8080", on_served, NULL));

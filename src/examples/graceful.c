@@ -13,9 +13,9 @@ static void hello(void *w) {
   dusk_response_text(w, 200, "hello\n");
 }
 
-static void handler(dusk_response_t *w, dusk_request_t *r, void *loop) {
-  (void)r;
-  sleep_then(loop, delay_ms, hello, w);
+static void handler(dusk_response_t *w, dusk_request_t *r, void *arg) {
+  (void)arg;
+  sleep_then(dusk_request_loop(r), delay_ms, hello, w);
 }
 
 static void on_processed(dusk_server_t *server, int err, void *c) {
@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
   uv_loop_t *loop = uv_default_loop();
   delay_ms = argc > 2 ? strtoull(argv[2], NULL, 10) : delay_ms;
   must(dusk_context_attach(loop, &background));
-  dusk_server_config_t config = {.handler = handler, .handler_arg = loop};
+  dusk_server_config_t config = {.handler = handler};
   must(dusk_server_new(background, &config, &srv));
   dusk_signals_t *c;
   must(dusk_signals_new(background, 1, &c));

@@ -554,9 +554,12 @@ void dusk__lanes_cancel(dusk_server_t *server, int status) {
   dusk_context_cancel(server->cancelling, NULL);
 }
 
-void dusk__lanes_cut(dusk_server_t *server, int status) {
+void dusk__lanes_order_cut(dusk_server_t *server, int status) {
   atomic_store(&server->cut_status, status);
   dusk_context_cancel(server->cutting, NULL);
+}
+
+void dusk__lanes_cut(dusk_server_t *server, int status) {
   dusk__drain_cut(&server->lanes[0].drain, status);
 }
 

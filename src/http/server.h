@@ -151,9 +151,10 @@ void dusk__lanes_seal(dusk_server_t *server);
 /* Whoever ends is to have the server's task run, or needn't any more. */
 void dusk__lanes_watch(dusk_server_t *server, bool on);
 
-/* Begin to drain, note the hard cancel, cut. */
+/* Begin to drain, note the hard cancel, have the other loops cut, cut here. */
 void dusk__lanes_drain(dusk_server_t *server);
 void dusk__lanes_cancel(dusk_server_t *server, int status);
+void dusk__lanes_order_cut(dusk_server_t *server, int status);
 void dusk__lanes_cut(dusk_server_t *server, int status);
 
 /* Checks the first lane's drain. Whether the drains of all are over, but for

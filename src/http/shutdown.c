@@ -87,6 +87,9 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   if (server->phase == DUSK_CLOSED) return;
   uint64_t left = server->seal.left;
   atomic_store(&server->plan.cut_cause, cause);
+  /* First: else handlers on other loops hear of their contexts' end, and let
+   * go, before they are cut. */
+  dusk__lanes_order_cut(server, status);
   cancel_requests(server, status, cause);
   dusk__seal_cut(&server->seal);
   if (server->seal.left > left) server->left_status = status; /* is reset */

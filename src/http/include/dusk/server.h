@@ -40,13 +40,15 @@ typedef void (*dusk_error_cb)(dusk_server_t *server, int err, const char *text,
  * borrowed, for what is to wait there. `server` only tells which one it is: its
  * functions are for its own loop, once dusk_server_new has returned.
  *   start  before dusk_server_new returns and a handler runs there. *data, NULL
- *          at first, is what dusk_request_worker_data gives from then on. An
- *          error that it returns is dusk_server_new's
+ *          at first, is what dusk_request_worker_data gives from then on. A
+ *          negative error that it returns is dusk_server_new's
  *   stop   once for each start that returned 0, when nothing of the server goes
  *          on there any more, but that handlers may still hold responses whose
  *          connections have gone. On loop 0 inside dusk_server_unref or later;
  *          on another, whose thread ends next, all that start and the handlers
- *          opened is to be closed: the loop turns until that is done
+ *          opened is to be closed: the loop turns until that is done. All have
+ *          come when the server's loop has nothing of it any more, but for one
+ *          that a handler keeps from turning
  */
 typedef int (*dusk_worker_start_cb)(dusk_server_t *server, dusk_context_t *root,
                                     size_t index, void **data, void *arg);
@@ -155,10 +157,10 @@ dusk_server_new_sized(dusk_context_t *root, const dusk_server_config_t *config,
 
 /* A server on the loop of `root`, which must outlive it; `config` is copied.
  * Owned by the caller until dusk_server_unref. Errors: UV_EINVAL, also where
- * `config` sets what the library doesn't know; UV_ENOMEM, UV_ENOTSUP where the
- * allocator's pointers carry tags (memory tagging on AArch64) and, as yet, for
- * more than one thread; what on_worker_start, uv_timer_init and the like give.
- */
+ * `config` sets what the library doesn't know; UV_ENOMEM; UV_ENOTSUP where the
+ * allocator's pointers carry tags (memory tagging on AArch64); what
+ * on_worker_start, uv_thread_create, uv_loop_init, uv_timer_init and the like
+ * give. */
 static inline DUSK_CHECK_RESULT int
 dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
                 dusk_server_t **ret_server) {

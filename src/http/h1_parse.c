@@ -373,11 +373,3 @@ uint64_t dusk__h1_own_bytes(const dusk__h1_t *h1) {
   if (h1->content_length == DUSK_OFF) return sizeof(last_chunk) - 1;
   return h1->content_length - h1->body_received;
 }
-
-bool dusk__h1_has_next(const dusk__h1_t *h1, size_t len) {
-  const char *bytes = h1->buffer + h1->parsed;
-  if (len > dusk__h1_unparsed(h1)) len = dusk__h1_unparsed(h1);
-  for (uint64_t i = dusk__h1_own_bytes(h1); i < len; i++)
-    if (!dusk__is_line_end(bytes[i])) return true;
-  return false;
-}

@@ -29,8 +29,8 @@ void dusk__h1_clear(dusk__h1_t *h1);
 /* The same, for the next one on this input. */
 void dusk__h1_next_message(dusk__h1_t *h1);
 
-/* Whether the first byte of a message has come: empty lines before one are
- * skipped (RFC 9112, 2.2). */
+/* Whether the first byte of a message has come, to be asked before it has:
+ * empty lines before one are skipped (RFC 9112, 2.2). */
 bool dusk__h1_begin(dusk__h1_t *h1);
 
 /* Parses what was received up to the next thing to be told. */
@@ -71,10 +71,6 @@ static inline size_t dusk__h1_unparsed(const dusk__h1_t *h1) {
  * Where a chunked body ends isn't known: what comes after a last chunk may be a
  * further request, and is taken for one. */
 uint64_t dusk__h1_own_bytes(const dusk__h1_t *h1);
-
-/* Whether a further message has begun among the next `len` bytes, as far as
- * they have come. */
-bool dusk__h1_has_next(const dusk__h1_t *h1, size_t len);
 
 /* -- Parts ----------------------------------------------------------------- */
 

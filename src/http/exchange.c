@@ -32,11 +32,13 @@ static void retire_handle(dusk__exchange_t *ex) {
 static void clear(dusk__exchange_t *ex) {
   enum {
     KEPT_REQUEST = offsetof(dusk__request_t, body_state),
-    KEPT_RESPONSE = offsetof(dusk__response_t, fields_len),
+    KEPT_RESPONSE = offsetof(dusk__response_t, declared_length),
   };
   memset((char *)&ex->req + KEPT_REQUEST, 0, sizeof(ex->req) - KEPT_REQUEST);
   memset((char *)&ex->res + KEPT_RESPONSE, 0, sizeof(ex->res) - KEPT_RESPONSE);
   ex->req.body_state = DUSK__BODY_ENDED;
+  ex->res.fields.len = 0;
+  ex->res.fields.terminated = false;
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->cause = NULL;
@@ -49,7 +51,7 @@ static bool is_blank(const dusk__exchange_t *ex) {
   return ex->stage == DUSK__STAGE_HEADER && ex->h1.defect == 0 && !ex->begun &&
          !ex->finished && ex->h1.field_count == 0 && ex->req.ctx == NULL &&
          ex->h1.version_minor == -1 && ex->res.status == 0 &&
-         ex->res.fields_len == 0 && !ex->res.ended;
+         ex->res.fields.len == 0 && !ex->res.ended;
 }
 #endif
 
@@ -57,9 +59,9 @@ static bool is_blank(const dusk__exchange_t *ex) {
 static void free_buffers(dusk__exchange_t *ex) {
   dusk__h1_free_buffers(&ex->h1);
   free(ex->req.text);
-  free(ex->res.fields);
-  ex->req.text = ex->res.fields = NULL;
-  ex->req.text_capacity = ex->res.fields_capacity = 0;
+  free(ex->res.fields.text);
+  ex->req.text = ex->res.fields.text = NULL;
+  ex->req.text_capacity = ex->res.fields.capacity = 0;
 }
 
 static void free_one(dusk__exchange_t *ex) {

@@ -14,6 +14,7 @@
 
 #include "census.h"
 #include "h1.h"
+#include "h1_compose.h"
 #include "wire.h"
 
 #include <assert.h>
@@ -56,20 +57,10 @@ typedef struct dusk__request {
   bool timed : 1;     /* `timeout` is registered */
 } dusk__request_t;
 
-typedef enum dusk__framing {
-  DUSK__FRAMED_UNDECIDED,
-  DUSK__FRAMED_BY_LENGTH,
-  DUSK__FRAMED_BY_CHUNKS,
-  DUSK__FRAMED_BY_CLOSE,
-  DUSK__FRAMED_EMPTY, /* HEAD, 204, 304: no body goes out */
-} dusk__framing_t;
-
 typedef struct dusk__response {
-  char *fields; /* "Name: value\r\n" ...; kept for reuse */
-  size_t fields_capacity;
+  dusk__h1_fields_t fields; /* its memory is kept for reuse */
 
   /* From here on it is blank before each message. */
-  size_t fields_len;
   uint64_t declared_length; /* DUSK_OFF: not declared */
   uint64_t body_bytes;
   dusk_drained_cb drained_cb;
@@ -80,7 +71,7 @@ typedef struct dusk__response {
   int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
   bool has_connection : 1; /* the handler's own, among `fields` */
-  bool terminated : 1;     /* a value was given out: it ends in NUL, not CR */
+  bool is_text : 1;        /* its type, which isn't among `fields` */
   bool close : 1;          /* the connection ends with this response */
   bool header_sent : 1;    /* composed, at least */
   bool ended : 1;          /* by the handler: may be released */
@@ -166,8 +157,9 @@ static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
   return DUSK__OWNER(req, dusk__exchange_t, req);
 }
 
-/* A worker's exchanges, to be used again. */
+/* What a worker's exchanges share, and those to be used again. */
 typedef struct dusk__pool {
+  dusk__h1_dated_t dated;
   dusk__link_t spares; /* with their buffers */
   size_t spare_count;
   dusk__link_t bare;      /* and without */

@@ -6,14 +6,14 @@
 #include <string.h>
 
 static void send_continue(dusk__exchange_t *ex) {
-  static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
   if (!ex->h1.expects_continue || ex->req.continued || ex->h1.complete ||
       ex->req.failure)
     return;
   ex->req.continued = true;
   if (ex->res.header_sent || ex->h1.body_received > 0) return;
   /* A failure is the stream's, and is found there. */
-  dusk__stream_write(&ex->wire->stream, line, sizeof(line) - 1);
+  dusk__stream_write(&ex->wire->stream, DUSK__H1_CONTINUE,
+                     sizeof(DUSK__H1_CONTINUE) - 1);
   dusk__stream_flush(&ex->wire->stream);
 }
 

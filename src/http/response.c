@@ -1,291 +1,35 @@
-/* A response becomes bytes: the header is composed in place in the output's
- * gathering buffer, a body goes behind it, small ones copied, large ones by
- * reference. Framing and `Connection` are decided when the header is. */
-#include "response.h"
-
+/* A response as its handler has it: what may be set when, what is written, and
+ * its end. A body goes behind the header in the stream's gathering buffer,
+ * small ones copied, large ones by reference. */
 #include "body.h"
 #include "chars.h"
 #include "connection.h"
+#include "reply.h"
 #include "h1_parse.h"
-#include "status.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum {
-  MAX_FIELDS_BYTES = 32768,
-  HEADER_SLACK_BYTES = 256, /* status line, date, and the server's fields */
-};
-
-static char *put(char *to, const char *text, size_t len) {
-  memcpy(to, text, len);
-  return to + len;
-}
-
-#define PUT_LITERAL(to, text) put(to, text, sizeof(text) - 1)
-
-static char *put_number(char *to, uint64_t number) {
-  char digits[20];
-  size_t i = sizeof(digits);
-  do {
-    digits[--i] = (char)('0' + number % 10);
-    number /= 10;
-  } while (number > 0);
-  return put(to, digits + i, sizeof(digits) - i);
-}
-
-static char *put_status_line(char *to, const dusk__exchange_t *ex, int status) {
-  bool is_old = ex->h1.version_minor == 0 && ex->stage == DUSK__STAGE_HANDLING;
-  if (status == 200 && !is_old) return PUT_LITERAL(to, "HTTP/1.1 200 OK\r\n");
-  if (is_old)
-    to = PUT_LITERAL(to, "HTTP/1.0 ");
-  else
-    to = PUT_LITERAL(to, "HTTP/1.1 ");
-  to = put_number(to, (uint64_t)status);
-  *to++ = ' ';
-  const char *phrase = dusk__status_phrase(status);
-  if (phrase) {
-    to = put(to, phrase, strlen(phrase));
-  } else {
-    to = PUT_LITERAL(to, "status code ");
-    to = put_number(to, (uint64_t)status);
-  }
-  return PUT_LITERAL(to, "\r\n");
-}
-
-/* Whether the framing needs no body, or none is allowed: RFC 9110, 6.4.1. */
-static bool forbids_body(int status) {
-  return status == 204 || status == 304;
-}
-
-/* RFC 9112, 6: how the client will find the end. */
-static void decide_framing(dusk__exchange_t *ex, uint64_t length) {
-  dusk__response_t *res = &ex->res;
-  if (forbids_body(res->status) || ex->h1.is_head) {
-    res->framing = DUSK__FRAMED_EMPTY;
-  } else if (length != DUSK_OFF) {
-    res->framing = DUSK__FRAMED_BY_LENGTH;
-  } else if (ex->h1.version_minor == 0) {
-    res->framing = DUSK__FRAMED_BY_CLOSE;
-    res->close = true;
-  } else {
-    res->framing = DUSK__FRAMED_BY_CHUNKS;
-  }
-}
-
-/* -- Fields ---------------------------------------------------------------- */
-
-/* One of res->fields: "Name: value\r\n". */
-typedef struct line {
-  char *at;
-  size_t len;
-  size_t name_len;
-} line_t;
-
-/* The one at `at`, an offset; false at their end. */
-static bool line_at(const dusk__response_t *res, size_t at, line_t *ret_line) {
-  if (at == res->fields_len) return false;
-  char *line = res->fields + at;
-  size_t left = res->fields_len - at;
-  ret_line->at = line;
-  ret_line->len = (size_t)((char *)memchr(line, '\n', left) - line) + 1;
-  ret_line->name_len = (size_t)((char *)memchr(line, ':', left) - line);
-  return true;
-}
-
-static bool is_named(const line_t *line, const char *name, size_t name_len) {
-  return line->name_len == name_len &&
-         strncasecmp(line->at, name, name_len) == 0;
-}
-
-/* The value's end in the line: a CR, or a NUL for who has asked. */
-static char *value_end(const line_t *line) {
-  return line->at + line->len - 2;
-}
-
-/* The first of that name. */
-static bool find(const dusk__response_t *res, const char *name, size_t name_len,
-                 line_t *ret_line) {
-  size_t at = 0;
-  for (; line_at(res, at, ret_line); at += ret_line->len)
-    if (is_named(ret_line, name, name_len)) return true;
-  return false;
-}
-
-/* Removes those of that name that begin before `end`, an offset. */
-static void remove_before(dusk__response_t *res, const char *name,
-                          size_t name_len, size_t end) {
-  line_t line;
-  size_t at = 0;
-  while (at < end && line_at(res, at, &line)) {
-    if (!is_named(&line, name, name_len)) {
-      at += line.len;
-      continue;
-    }
-    res->fields_len -= line.len;
-    end -= line.len;
-    memmove(line.at, line.at + line.len, res->fields_len - at);
-  }
-}
-
-/* Values that were given out end like all others again. */
-static void unterminate(dusk__response_t *res) {
-  line_t line;
-  size_t at = 0;
-  for (; line_at(res, at, &line); at += line.len)
-    *value_end(&line) = '\r';
-  res->terminated = false;
-}
-
-/* -- Connection ------------------------------------------------------------ */
-
-static const char connection_name[] = "Connection";
-enum { CONNECTION_LEN = sizeof(connection_name) - 1 };
-
-/* RFC 9110, 7.6.1: a list of tokens, in any case. Calls `each` for each of the
- * handler's. */
-static void for_each_option(const dusk__response_t *res,
-                            void (*each)(const char *option, size_t len,
-                                         void *arg),
-                            void *arg) {
-  line_t line;
-  for (size_t at = 0; line_at(res, at, &line); at += line.len) {
-    if (!is_named(&line, connection_name, CONNECTION_LEN)) continue;
-    const char *end = value_end(&line);
-    const char *from = line.at + CONNECTION_LEN + 2;
-    while (from < end) {
-      const char *to = from;
-      while (to < end && *to != ',' && *to != ' ' && *to != '\t')
-        to++;
-      if (to > from) each(from, (size_t)(to - from), arg);
-      from = to + 1;
-    }
-  }
-}
-
-static bool is_option(const char *option, size_t len, const char *name) {
-  return len == strlen(name) && strncasecmp(option, name, len) == 0;
-}
-
-static void note_close(const char *option, size_t len, void *arg) {
-  if (is_option(option, len, "close")) *(bool *)arg = true;
-}
-
-static void note_keep_alive(const char *option, size_t len, void *arg) {
-  if (is_option(option, len, "keep-alive")) *(bool *)arg = true;
-}
-
-static void put_other(const char *option, size_t len, void *arg) {
-  char **to = arg;
-  if (is_option(option, len, "close") || is_option(option, len, "keep-alive"))
-    return;
-  *to = put(*to, option, len);
-  *to = PUT_LITERAL(*to, ", ");
-}
-
-static bool handler_says(const dusk__response_t *res,
-                         void (*note)(const char *option, size_t len,
-                                      void *arg)) {
-  bool says = false;
-  for_each_option(res, note, &says);
-  return says;
-}
-
-/* The one field, of what the handler wants said and what will be. */
-static char *put_options(char *to, const dusk__exchange_t *ex) {
-  const dusk__response_t *res = &ex->res;
-  bool keeps = ex->h1.version_minor == 0 || handler_says(res, note_keep_alive);
-  char *begin = to;
-  char *options = to = PUT_LITERAL(to, "Connection: ");
-  for_each_option(res, put_other, &to);
-  if (res->close)
-    to = PUT_LITERAL(to, "close, ");
-  else if (keeps)
-    to = PUT_LITERAL(to, "keep-alive, ");
-  return to == options ? begin : PUT_LITERAL(to - 2, "\r\n");
-}
-
-static char *put_connection(char *to, const dusk__exchange_t *ex) {
-  const dusk__response_t *res = &ex->res;
-  if (res->has_connection) return put_options(to, ex);
-  if (res->close) { /* HTTP/1.0 closes without a word */
-    if (ex->h1.version_minor == 1 || res->refused)
-      to = PUT_LITERAL(to, "Connection: close\r\n");
-  } else if (ex->h1.version_minor == 0) {
-    to = PUT_LITERAL(to, "Connection: keep-alive\r\n");
-  }
-  return to;
-}
-
-/* -- Header ---------------------------------------------------------------- */
-
-/* The handler's, but for Connection. */
-static char *put_fields(char *to, dusk__response_t *res) {
-  line_t line;
-  if (res->terminated) unterminate(res);
-  for (size_t at = 0; line_at(res, at, &line); at += line.len)
-    if (!is_named(&line, connection_name, CONNECTION_LEN))
-      to = put(to, line.at, line.len);
-  return to;
-}
-
-static char *put_framing(char *to, const dusk__exchange_t *ex,
-                         uint64_t length) {
-  const dusk__response_t *res = &ex->res;
-  if (length != DUSK_OFF && !forbids_body(res->status)) {
-    to = PUT_LITERAL(to, "Content-Length: ");
-    to = put_number(to, length);
-    to = PUT_LITERAL(to, "\r\n");
-  }
-  if (res->framing == DUSK__FRAMED_BY_CHUNKS)
-    to = PUT_LITERAL(to, "Transfer-Encoding: chunked\r\n");
-  return to;
-}
 
 /* Whether the connection ends with this response. */
 static bool is_last(dusk__exchange_t *ex) {
   return !ex->h1.keep_alive || dusk__body_leaves_too_much(ex) ||
          ex->wire->requests >= ex->worker->config->max_requests ||
-         (ex->res.has_connection && handler_says(&ex->res, note_close)) ||
+         (ex->res.has_connection &&
+          dusk__h1_has_option(&ex->res.fields, "close")) ||
          dusk__conn_is_last(dusk__conn_of_ex(ex));
 }
 
-/* Composes the header; `length` is the body's, DUSK_OFF if not known. */
 static int put_header(dusk__exchange_t *ex, uint64_t length) {
-  assert(ex->wire && !ex->res.header_sent);
-  dusk__response_t *res = &ex->res;
-  if (res->status == 0) res->status = dusk__body_status(ex->req.failure);
-  if (res->status == 0) res->status = 200;
-  if (res->declared_length != DUSK_OFF) length = res->declared_length;
-  decide_framing(ex, length);
-  res->declared_length = length;
-  if (!res->close) res->close = is_last(ex);
+  ex->res.close = ex->res.close || is_last(ex);
+  return dusk__reply_head(ex, length);
+}
 
-  /* Options of Connection are put ", " between for "," at most. */
-  size_t fields_len = res->fields_len + res->fields_len / 2;
-  char *begin =
-      dusk__stream_reserve(&ex->wire->stream, fields_len + HEADER_SLACK_BYTES);
-  if (begin == NULL) return UV_ECANCELED;
-  char *to = put_status_line(begin, ex, res->status);
-  if (!res->has_date) {
-    size_t date_len;
-    const char *date = dusk__worker_date(ex->worker, &date_len);
-    to = put(to, date, date_len);
-  }
-  if (res->has_connection || res->terminated)
-    to = put_fields(to, res);
-  else if (res->fields_len > 0)
-    to = put(to, res->fields, res->fields_len);
-  to = put_framing(to, ex, length);
-  to = put_connection(to, ex);
-  to = PUT_LITERAL(to, "\r\n");
-  assert((size_t)(to - begin) <= fields_len + HEADER_SLACK_BYTES);
-  dusk__stream_commit(&ex->wire->stream, (size_t)(to - begin));
-  res->header_sent = true;
-  return 0;
+/* What its caller is told of the stream's failure. */
+static int failure_of(const dusk__stream_t *stream) {
+  int err = dusk__stream_err(stream);
+  return err == 0 || err == UV_ENOMEM ? err : UV_ECANCELED;
 }
 
 /* One piece of body, framed. */
@@ -296,11 +40,11 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
   dusk__stream_t *stream = &ex->wire->stream;
   bool chunked = res->framing == DUSK__FRAMED_BY_CHUNKS;
   if (chunked) {
-    char size[20];
-    int digits = snprintf(size, sizeof(size), "%zx\r\n", len);
-    dusk__stream_write(stream, size, (size_t)digits);
+    char head[DUSK__H1_MAX_CHUNK_HEAD];
+    size_t head_len = (size_t)(dusk__h1_put_chunk_head(head, len) - head);
+    dusk__stream_write(stream, head, head_len);
   }
-  const char *tail = chunked ? "\r\n" : "";
+  const char *tail = chunked ? DUSK__H1_CHUNK_TAIL : "";
   if (*release || len > COPIED_BYTES) {
     dusk__stream_write_ref(stream, data, len, tail, *release, arg);
     *release = NULL;
@@ -309,9 +53,7 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
     dusk__stream_write(stream, tail, strlen(tail));
   }
   res->body_bytes += len;
-  return dusk__stream_err(stream) == UV_ENOMEM ? UV_ENOMEM
-         : dusk__stream_err(stream)            ? UV_ECANCELED
-                                               : 0;
+  return failure_of(stream);
 }
 
 /* Header, if need be, and body; `last` when the response ends with it. */
@@ -329,7 +71,7 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
     if (err < 0) return err;
   }
   if (len == 0) return 0;
-  if (forbids_body(res->status)) return DUSK_ENOBODY;
+  if (dusk__h1_forbids_body(res->status)) return DUSK_ENOBODY;
   if (res->declared_length != DUSK_OFF &&
       len > res->declared_length - res->body_bytes)
     return DUSK_ELENGTH;
@@ -366,8 +108,11 @@ static void let_go(dusk__exchange_t *ex) {
 
 static int finish_framing(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
-  if (res->framing == DUSK__FRAMED_BY_CHUNKS)
-    return dusk__stream_write(&ex->wire->stream, "0\r\n\r\n", 5);
+  if (res->framing == DUSK__FRAMED_BY_CHUNKS) {
+    dusk__stream_write(&ex->wire->stream, DUSK__H1_LAST_CHUNK,
+                       sizeof(DUSK__H1_LAST_CHUNK) - 1);
+    return failure_of(&ex->wire->stream);
+  }
   if (res->framing == DUSK__FRAMED_BY_LENGTH &&
       res->body_bytes < res->declared_length) {
     res->close = true;
@@ -465,54 +210,14 @@ static int declare_length(dusk__response_t *res, const char *value) {
   return 0;
 }
 
-/* Makes room for one more line, which the caller fills. */
-static int append_line(dusk__response_t *res, size_t len, char **ret_line) {
-  size_t need = res->fields_len + len;
-  if (need > MAX_FIELDS_BYTES) return UV_ENOBUFS;
-  if (need > res->fields_capacity) {
-    size_t capacity = need < 256 ? 256 : 2 * need;
-    char *larger = realloc(res->fields, capacity);
-    if (larger == NULL) return UV_ENOMEM;
-    res->fields = larger;
-    res->fields_capacity = capacity;
-  }
-  *ret_line = res->fields + res->fields_len;
-  res->fields_len = need;
-  return 0;
-}
-
-static int append_field(dusk__response_t *res, const char *name,
-                        size_t name_len, const char *value, size_t value_len) {
-  char *to;
-  /* It may be one of our own, which move when there is no room. */
-  uintptr_t own = (uintptr_t)value - (uintptr_t)res->fields;
-  bool is_own = res->fields && own < res->fields_len;
-  int err = append_line(res, name_len + value_len + 4, &to);
-  if (err < 0) return err;
-  if (is_own) value = res->fields + own;
-  to = put(to, name, name_len);
-  to = PUT_LITERAL(to, ": ");
-  to = put(to, value, value_len);
-  PUT_LITERAL(to, "\r\n");
-  return 0;
-}
-
-static int append_text_type(dusk__response_t *res) {
-  static const char line[] = "Content-Type: text/plain; charset=utf-8\r\n";
-  char *to;
-  int err = append_line(res, sizeof(line) - 1, &to);
-  if (err == 0) put(to, line, sizeof(line) - 1);
-  return err;
-}
-
 int dusk_response_text(dusk_response_t *handle, int status, const char *text) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (ex == NULL) return UV_ECANCELED;
-  line_t line;
+  static const char type[] = "Content-Type";
   int err = set_status(&ex->res, status);
-  bool has_type = ex->res.fields_len > 0 &&
-                  find(&ex->res, "Content-Type", strlen("Content-Type"), &line);
-  if (err == 0 && !has_type) err = append_text_type(&ex->res);
+  if (err == 0)
+    ex->res.is_text =
+        !dusk__h1_fields_has(&ex->res.fields, type, sizeof(type) - 1);
   int ended = end(handle, text, strlen(text), NULL, NULL);
   return ended < 0 ? ended : err;
 }
@@ -530,9 +235,8 @@ static owned_t owner_of(const char *name, size_t len) {
   switch (len) {
   case 4:
     return strcasecmp(name, "date") == 0 ? OWNED_DATE : NOT_OWNED;
-  case CONNECTION_LEN:
-    return strcasecmp(name, connection_name) == 0 ? OWNED_CONNECTION
-                                                  : NOT_OWNED;
+  case 10:
+    return strcasecmp(name, "connection") == 0 ? OWNED_CONNECTION : NOT_OWNED;
   case 14:
     return strcasecmp(name, "content-length") == 0 ? OWNED_LENGTH : NOT_OWNED;
   case 17:
@@ -557,12 +261,13 @@ static int add(dusk_response_t *handle, const char *name, const char *value,
   owned_t owned = owner_of(name, len);
   if (owned == OWNED_ENCODING) return UV_EINVAL;
   if (owned == OWNED_LENGTH) return declare_length(res, value);
-  size_t before = res->fields_len;
-  int err = append_field(res, name, len, value, value_len);
+  size_t before = res->fields.len;
+  int err = dusk__h1_fields_add(&res->fields, name, len, value, value_len);
   if (err < 0) return err;
   if (owned == OWNED_CONNECTION) res->has_connection = true;
   if (owned == OWNED_DATE) res->has_date = true;
-  if (replaces || owned == OWNED_DATE) remove_before(res, name, len, before);
+  if (replaces || owned == OWNED_DATE)
+    dusk__h1_fields_remove(&res->fields, name, len, before);
   return 0;
 }
 
@@ -588,7 +293,7 @@ int dusk_response_remove_header(dusk_response_t *handle, const char *name) {
   if (owned == OWNED_LENGTH) res->declared_length = DUSK_OFF;
   if (owned == OWNED_CONNECTION) res->has_connection = false;
   if (owned == OWNED_DATE) res->has_date = false;
-  remove_before(res, name, len, res->fields_len);
+  dusk__h1_fields_remove(&res->fields, name, len, res->fields.len);
   return 0;
 }
 
@@ -600,14 +305,10 @@ const char *dusk_response_get_header(dusk_response_t *handle,
   size_t len = strlen(name);
   if (owner_of(name, len) == OWNED_LENGTH) {
     if (res->declared_length == DUSK_OFF) return NULL;
-    *put_number(ex->length_text, res->declared_length) = '\0';
+    *dusk__h1_put_number(ex->length_text, res->declared_length) = '\0';
     return ex->length_text;
   }
-  line_t line;
-  if (!find(res, name, len, &line)) return NULL;
-  *value_end(&line) = '\0';
-  res->terminated = true;
-  return line.at + len + 2;
+  return dusk__h1_fields_get(&res->fields, name, len);
 }
 
 /* -- The rest of a response's life ----------------------------------------- */
@@ -644,7 +345,7 @@ void dusk_response_abort(dusk_response_t *handle) {
   if (ex == NULL || ex->res.ended) return;
   int status = dusk__body_status(ex->req.failure);
   if (status && ex->wire && !ex->res.header_sent)
-    dusk__response_refuse(ex, status); /* it was the server that failed it */
+    dusk__reply_refuse(ex, status); /* it was the server that failed it */
   else if (!ex->res.refused)
     give_up(ex);
   let_go(ex);
@@ -699,26 +400,4 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   *ret_early = early;
   *ret_early_len = early_len;
   return 0;
-}
-
-void dusk__response_refuse(dusk__exchange_t *ex, int status) {
-  dusk__response_t *res = &ex->res;
-  if (ex->wire == NULL || res->header_sent) return;
-  if (status == 408) dusk__ex_timed_out(ex);
-  res->status = status;
-  res->fields_len = 0;
-  res->has_date = res->has_connection = false;
-  res->declared_length = DUSK_OFF;
-  res->close = true;
-  res->refused = true;
-  char body[80];
-  int len = snprintf(body, sizeof(body), "%d %s\n", status,
-                     dusk__status_phrase(status));
-  int err = append_text_type(res);
-  if (err == 0) err = put_header(ex, (uint64_t)len);
-  if (err == 0 && !ex->h1.is_head) {
-    dusk__stream_write(&ex->wire->stream, body, (size_t)len);
-    res->body_bytes = (uint64_t)len;
-  }
-  /* Without memory for a reply the connection just closes. */
 }

@@ -7,14 +7,12 @@
 
 #include "body.h"
 #include "h1_parse.h"
-
-/* Header, if need be, and reply; see response.c. */
-void dusk__response_refuse(dusk__exchange_t *ex, int status);
+#include "reply.h"
 
 void dusk__steps_refuse(dusk__exchange_t *ex, int status) {
   assert(ex->wire && ex->begun);
   if (ex->stage != DUSK__STAGE_HANDLING) ex->res.ended = true;
-  dusk__response_refuse(ex, status);
+  dusk__reply_refuse(ex, status);
 }
 
 /* -- The header ------------------------------------------------------------ */

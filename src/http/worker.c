@@ -1,8 +1,6 @@
 #include "worker.h"
 
 #include <assert.h>
-#include <stdio.h>
-#include <time.h>
 
 /* -- Threads --------------------------------------------------------------- */
 
@@ -62,30 +60,6 @@ void dusk__worker_at_turn(dusk__worker_t *worker, dusk__task_t *task) {
 
 void dusk__worker_at_turn_last(dusk__worker_t *worker, dusk__task_t *task) {
   add_task(worker, &worker->last, task);
-}
-
-/* -- Date ------------------------------------------------------------------ */
-
-const char *dusk__worker_date(dusk__worker_t *worker, size_t *ret_len) {
-  uint64_t now_ms = dusk__now_ms(worker);
-  if (now_ms >= worker->date_until_ms) {
-    struct timespec now;
-    struct tm utc;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    /* strftime would ask the locale: RFC 9110, 5.6.7 */
-    int len = snprintf(worker->date, sizeof(worker->date),
-                       "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                       days + 3 * utc.tm_wday, utc.tm_mday,
-                       months + 3 * utc.tm_mon, (utc.tm_year + 1900) % 10000,
-                       utc.tm_hour, utc.tm_min, utc.tm_sec);
-    worker->date_len = (size_t)len;
-    worker->date_until_ms = now_ms + 1000 - (uint64_t)(now.tv_nsec / 1000000);
-  }
-  *ret_len = worker->date_len;
-  return worker->date;
 }
 
 void dusk__worker_tell_error(dusk__worker_t *worker, int err,

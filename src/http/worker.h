@@ -1,4 +1,4 @@
-/* A worker: one loop of a server, with its thread, turn, date, time-outs and
+/* A worker: one loop of a server, with its thread, turn, time-outs and
  * contexts; and, by name only, with what the storeys above keep for it. What it
  * has to tell goes upwards through functions that it was given. */
 #ifndef DUSK_HTTP_WORKER_H
@@ -48,10 +48,6 @@ typedef struct dusk__worker {
   void (*opened)(struct dusk__worker *worker, int fd);
   void (*closing)(struct dusk__worker *worker, int fd);
   bool is_closing; /* its handles are */
-
-  char date[40]; /* "Date: ...\r\n" */
-  size_t date_len;
-  uint64_t date_until_ms; /* on the loop's clock */
 } dusk__worker_t;
 
 /* `root` names the loop, and is held until `unused` was called. */
@@ -96,9 +92,6 @@ static inline void dusk__worker_note_thread(dusk__worker_t *worker) {
 
 /* Whether this is the thread that runs the loop. For assertions. */
 bool dusk__worker_on_thread(const dusk__worker_t *worker);
-
-/* The `Date` line, made anew once a second. */
-const char *dusk__worker_date(dusk__worker_t *worker, size_t *ret_len);
 
 /* Calls on_error, if there is one. The server's own loop only. */
 void dusk__worker_tell_error(dusk__worker_t *worker, int err, const char *text);

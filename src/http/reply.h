@@ -1,0 +1,18 @@
+/* A response's header, and the server's own replies. See reply.c. */
+#ifndef DUSK_HTTP_REPLY_H
+#define DUSK_HTTP_REPLY_H
+
+#include "exchange.h"
+
+/* Writes the header: framing is decided, and with it, whether the connection
+ * must close after it (res.close, which the caller may have set). `length` is
+ * the body's, DUSK_OFF if not known. 0, or UV_ECANCELED if the stream has
+ * failed. */
+int dusk__reply_head(dusk__exchange_t *ex, uint64_t length);
+
+/* The server's own reply to a request that it can't or won't hand over, or that
+ * the handler did not answer in time. The connection closes after it. Nothing
+ * is sent when the handler has begun to answer. */
+void dusk__reply_refuse(dusk__exchange_t *ex, int status);
+
+#endif

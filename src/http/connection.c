@@ -332,32 +332,43 @@ static void begin_request(dusk__conn_t *conn) {
 static dusk__step_t take_steps(dusk__conn_t *conn, dusk__calls_t calls) {
   while (conn->ex && !conn->doom) {
     dusk__step_t step = dusk__steps_next(conn->ex, calls);
-    if (step == DUSK__STEP_BEGIN)
+    if (step > DUSK__STEP_NEXT) return step;
+    if (step == DUSK__STEP_BEGIN) {
       begin_request(conn);
-    else if (step == DUSK__STEP_NEXT && dusk__h1_unparsed(&conn->ex->h1) > 0)
+    } else if (step == DUSK__STEP_NEXT) {
+      if (dusk__h1_unparsed(&conn->ex->h1) == 0) break;
       conn->pipelines = true;
-    else if (step > DUSK__STEP_NEXT)
-      return step;
+    }
   }
   return DUSK__STEP_WAIT;
 }
 
 /* What follows from the last step, and from what was written. */
 static void act(dusk__conn_t *conn, dusk__step_t step) {
-  if (conn->doom == DUSK__TO_CLOSE) {
+  switch (conn->doom) {
+  case DUSK__TO_CLOSE:
     end(conn, DUSK__CLOSED, dusk__stream_close);
-  } else if (conn->doom == DUSK__TO_HIJACK) {
+    return;
+  case DUSK__TO_HIJACK:
     end(conn, DUSK__HIJACKED, dusk__stream_close);
-  } else if (dusk__stream_err(&conn->wire.stream)) {
+    return;
+  }
+  if (dusk__stream_err(&conn->wire.stream)) {
     close_failed(conn);
-  } else if (step == DUSK__STEP_PART) {
+    return;
+  }
+  switch (step) {
+  case DUSK__STEP_PART:
     close_readably(conn);
-  } else if (step == DUSK__STEP_RESET) {
+    return;
+  case DUSK__STEP_RESET:
     note_ending(conn, dusk__steps_ending(conn->ex));
     end(conn, DUSK__CLOSED, dusk__stream_close_reset);
-  } else if (step == DUSK__STEP_CUT) {
+    return;
+  case DUSK__STEP_CUT:
     close_conn(conn, DUSK__CUT);
-  } else {
+    return;
+  default:
     settle(conn);
   }
 }
@@ -571,10 +582,8 @@ void dusk__conn_cut(dusk__conn_t *conn) {
     close_conn(conn, endings[phase_of(conn)]);
 }
 
-bool dusk__conn_is_last(dusk__conn_t *conn) {
-  dusk__stop_t stop = dusk__policy_stop(worker_of(conn)->policy);
+bool dusk__conn_is_last_of(dusk__conn_t *conn, dusk__stop_t stop) {
   const dusk__h1_t *h1 = &conn->ex->h1;
-  if (stop == DUSK__NO_STOP) return false;
   /* A lame duck may be taken back: each response looks anew. */
   if (!conn->batch.is_looked_at || stop == DUSK__LAME_DUCK)
     dusk__conn_look(conn);

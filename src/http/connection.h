@@ -68,6 +68,10 @@ void dusk__conn_cut(dusk__conn_t *conn);
 
 /* Whether a response whose header is written now must be the connection's
  * last, because the server stops. */
-bool dusk__conn_is_last(dusk__conn_t *conn);
+bool dusk__conn_is_last_of(dusk__conn_t *conn, dusk__stop_t stop);
+static inline bool dusk__conn_is_last(dusk__conn_t *conn) {
+  dusk__stop_t stop = dusk__policy_stop(conn->wire.stream.worker->policy);
+  return stop != DUSK__NO_STOP && dusk__conn_is_last_of(conn, stop);
+}
 
 #endif

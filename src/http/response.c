@@ -50,7 +50,7 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
     *release = NULL;
   } else {
     dusk__stream_write(stream, data, len);
-    dusk__stream_write(stream, tail, strlen(tail));
+    if (chunked) dusk__stream_write(stream, tail, strlen(tail));
   }
   res->body_bytes += len;
   return failure_of(stream);

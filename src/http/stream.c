@@ -160,7 +160,12 @@ static int failed(dusk__stream_t *stream, int err) {
   return err;
 }
 
-/* How many of the bytes the kernel took at once, or an error. */
+/* How many bytes the kernel took at once, or an error. */
+static ssize_t tried(dusk__stream_t *stream, int sent) {
+  if (sent > 0) stream->written += (uint32_t)sent;
+  return sent == UV_EAGAIN ? 0 : sent;
+}
+
 static ssize_t try_write(dusk__stream_t *stream, const part_t parts[],
                          unsigned count) {
   uv_buf_t bufs[3];
@@ -172,9 +177,7 @@ static ssize_t try_write(dusk__stream_t *stream, const part_t parts[],
     if (parts[i].len > PIECE_BYTES) break;
   }
   if (used == 0) return 0;
-  int sent = uv_try_write((uv_stream_t *)&stream->tcp, bufs, used);
-  if (sent > 0) stream->written += (uint32_t)sent;
-  return sent == UV_EAGAIN ? 0 : sent;
+  return tried(stream, uv_try_write((uv_stream_t *)&stream->tcp, bufs, used));
 }
 
 /* All parts in order, at once or later. */
@@ -201,15 +204,26 @@ static part_t gathered(dusk__stream_t *stream) {
   return part;
 }
 
+/* The usual write: one buffer, which the kernel takes. */
 int dusk__stream_flush(dusk__stream_t *stream) {
-  const dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = stream->worker->gather;
   if (stream->err) return stream->err;
   if (gather->stream != stream || gather->len == 0) return 0;
   part_t part = gathered(stream);
-  return write_parts(stream, &part, 1);
+  ssize_t taken = 0;
+  if (stream->queued == 0) {
+    uv_buf_t buf = {.base = (char *)part.data, .len = part.len};
+    taken = tried(stream, uv_try_write((uv_stream_t *)&stream->tcp, &buf, 1));
+  }
+  if (taken < 0) return failed(stream, (int)taken);
+  if ((size_t)taken == part.len) return 0;
+  part.data += taken;
+  part.len -= (size_t)taken;
+  int err = queue(stream, part);
+  return err < 0 ? failed(stream, err) : 0;
 }
 
-char *dusk__stream_reserve(dusk__stream_t *stream, size_t len) {
+char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len) {
   dusk__gather_t *gather = stream->worker->gather;
   assert(len <= DUSK__GATHER_BYTES && (gather->stream || gather->len == 0));
   assert(dusk__worker_on_thread(stream->worker));
@@ -221,13 +235,6 @@ char *dusk__stream_reserve(dusk__stream_t *stream, size_t len) {
   if (DUSK__GATHER_BYTES - gather->len < len && dusk__stream_flush(stream) < 0)
     return NULL;
   return gather->bytes + gather->len;
-}
-
-void dusk__stream_commit(dusk__stream_t *stream, size_t len) {
-  dusk__gather_t *gather = stream->worker->gather;
-  assert(gather->stream == stream);
-  assert(len <= DUSK__GATHER_BYTES - gather->len);
-  gather->len += len;
 }
 
 int dusk__stream_write(dusk__stream_t *stream, const void *data, size_t len) {

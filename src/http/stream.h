@@ -82,8 +82,19 @@ static inline void dusk__stream_fail(dusk__stream_t *stream, int err) {
 
 /* Room for at most DUSK__GATHER_BYTES contiguous bytes, to be followed by
  * dusk__stream_commit. NULL when the stream has failed. */
-char *dusk__stream_reserve(dusk__stream_t *stream, size_t len);
-void dusk__stream_commit(dusk__stream_t *stream, size_t len);
+char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len);
+static inline char *dusk__stream_reserve(dusk__stream_t *stream, size_t len) {
+  dusk__gather_t *gather = stream->worker->gather;
+  bool is_ready = gather->stream == stream && stream->err == 0 &&
+                  DUSK__GATHER_BYTES - gather->len >= len;
+  return is_ready ? gather->bytes + gather->len
+                  : dusk__stream_reserve_more(stream, len);
+}
+static inline void dusk__stream_commit(dusk__stream_t *stream, size_t len) {
+  dusk__gather_t *gather = stream->worker->gather;
+  assert(gather->stream == stream && len <= DUSK__GATHER_BYTES - gather->len);
+  gather->len += len;
+}
 
 /* Gathers a copy, or writes at once what is large. */
 int dusk__stream_write(dusk__stream_t *stream, const void *data, size_t len);

@@ -70,7 +70,8 @@ typedef struct dusk__h1 {
   bool keep_alive : 1; /* what the client wants */
   bool is_head : 1;
   bool in_trailer : 1;
-  bool complete : 1; /* read to its end */
+  bool is_ending : 1; /* complete behind the piece */
+  bool complete : 1;  /* read to its end */
 } dusk__h1_t;
 
 static inline const char *dusk__h1_at(const dusk__h1_t *h1, uint32_t offset) {

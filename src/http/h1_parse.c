@@ -143,7 +143,8 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
     return fail(h1, 0, DUSK_EBODYTOOLARGE);
   h1->piece = at;
   h1->piece_len = len;
-  return HPE_PAUSED;
+  /* The message's end comes with the last piece, and is told behind it. */
+  return h1->body_received == h1->content_length ? 0 : HPE_PAUSED;
 }
 
 static int on_message_complete(llhttp_t *parser) {
@@ -233,7 +234,16 @@ static dusk__h1_verdict_t parse_header(dusk__h1_t *h1) {
   return h1->has_header ? DUSK__H1_HEADER : DUSK__H1_MORE;
 }
 
+/* What was found behind a piece. */
+static dusk__h1_verdict_t tell_complete(dusk__h1_t *h1) {
+  h1->piece_len = 0;
+  h1->is_ending = false;
+  h1->complete = true;
+  return DUSK__H1_COMPLETE;
+}
+
 static dusk__h1_verdict_t parse_body(dusk__h1_t *h1) {
+  if (h1->is_ending) return tell_complete(h1);
   size_t before = h1->parsed;
   llhttp_errno_t err = execute(h1);
   h1->body_consumed += h1->parsed - before;
@@ -244,8 +254,12 @@ static dusk__h1_verdict_t parse_body(dusk__h1_t *h1) {
     h1->complete = false;
     return DUSK__H1_DEFECT;
   }
-  if (h1->complete) return DUSK__H1_COMPLETE;
-  return h1->piece_len > 0 ? DUSK__H1_PIECE : DUSK__H1_MORE;
+  if (h1->piece_len > 0) {
+    h1->is_ending = h1->complete;
+    h1->complete = false;
+    return DUSK__H1_PIECE;
+  }
+  return h1->complete ? DUSK__H1_COMPLETE : DUSK__H1_MORE;
 }
 
 dusk__h1_verdict_t dusk__h1_parse(dusk__h1_t *h1) {

@@ -1,11 +1,13 @@
 /* limit.c: how fast can a server on libuv be? The least that still answers.
  *
- * One source, two programs. Both read with libuv and write one canned answer
- * for each request, a whole batch with one write:
+ * One source, three programs. All write one canned answer for each request, a
+ * whole batch with one write:
  *   bench_limit_uv      parses nothing: it takes the first read of a connection
  *                       for one request and counts bytes from then on;
  *   bench_limit_llhttp  runs llhttp over all bytes and counts its messages
- *                       (built with LIMIT_LLHTTP).
+ *                       (built with LIMIT_LLHTTP);
+ *   bench_limit_poll    the same over descriptors of its own, each under a
+ *                       uv_poll_t instead of a uv_tcp_t (LIMIT_POLL, too).
  * They are the bottom that duskd's figures are compared with, no servers: no
  * routing, no limits, no time-outs, no date, no drain.
  *
@@ -17,6 +19,12 @@
 
 #ifdef LIMIT_LLHTTP
 #include <llhttp.h>
+#endif
+
+#ifdef LIMIT_POLL
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #endif
 
 #define ANSWER                                                                 \
@@ -105,6 +113,116 @@ static int framing_count(framing_t *framing, const char *bytes, size_t n) {
 #endif
 
 /* -- Connections ----------------------------------------------------------- */
+
+#ifdef LIMIT_POLL
+
+typedef struct conn {
+  uv_poll_t poll; /* first: a handle that comes back is its connection */
+  int fd;
+  unsigned rest_bytes; /* what the socket didn't take, of the answers */
+  const char *rest;
+  framing_t framing;
+} conn_t;
+
+static void on_event(uv_poll_t *handle, int status, int events);
+
+static void on_closed(uv_handle_t *handle) {
+  free(handle);
+}
+
+static void conn_close(conn_t *conn) {
+  uv_close((uv_handle_t *)&conn->poll, on_closed);
+  close(conn->fd);
+}
+
+/* Reads nothing more until all of it has gone. */
+static void answer(conn_t *conn, const char *bytes, size_t n) {
+  int was_waiting = conn->rest_bytes > 0;
+  ssize_t sent = write(conn->fd, bytes, n);
+
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) sent = 0;
+  if (sent < 0) {
+    conn_close(conn);
+    return;
+  }
+  conn->rest = bytes + sent;
+  conn->rest_bytes = (unsigned)(n - (size_t)sent);
+  int is_waiting = conn->rest_bytes > 0;
+  int events = is_waiting ? UV_WRITABLE : UV_READABLE;
+  if ((!is_waiting && conn->framing.last) ||
+      (is_waiting != was_waiting &&
+       uv_poll_start(&conn->poll, events, on_event)))
+    conn_close(conn);
+}
+
+static void read_some(conn_t *conn) {
+  ssize_t n = read(conn->fd, input, sizeof input);
+
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  int requests = n <= 0 ? -1 : framing_count(&conn->framing, input, (size_t)n);
+  if (requests < 0 || requests > MAX_BATCH) {
+    conn_close(conn);
+  } else if (requests > 0) {
+    answer(conn, answers, (size_t)requests * ANSWER_BYTES);
+  }
+}
+
+static void on_event(uv_poll_t *handle, int status, int events) {
+  conn_t *conn = (conn_t *)handle;
+
+  (void)events;
+  if (status < 0) {
+    conn_close(conn);
+  } else if (conn->rest_bytes > 0) {
+    answer(conn, conn->rest, conn->rest_bytes);
+  } else {
+    read_some(conn);
+  }
+}
+
+static void conn_open(uv_loop_t *loop, int fd) {
+  conn_t *conn = calloc(1, sizeof *conn);
+
+  if (!conn || uv_poll_init(loop, &conn->poll, fd)) {
+    close(fd);
+    free(conn);
+    return;
+  }
+  conn->fd = fd;
+  framing_init(&conn->framing);
+  if (uv_poll_start(&conn->poll, UV_READABLE, on_event)) conn_close(conn);
+}
+
+static int listener_fd;
+
+static void on_connections(uv_poll_t *handle, int status, int events) {
+  int flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+  (void)events;
+  if (status < 0) return;
+  for (;;) {
+    int fd = accept4(listener_fd, NULL, NULL, flags);
+    if (fd < 0) return;
+    conn_open(handle->loop, fd);
+  }
+}
+
+static int listen_at(uv_loop_t *loop, const struct sockaddr_in *address) {
+  static uv_poll_t listener;
+  int on = 1;
+
+  listener_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (listener_fd < 0 ||
+      setsockopt(listener_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
+      bind(listener_fd, (const struct sockaddr *)address, sizeof *address) ||
+      listen(listener_fd, BACKLOG))
+    return uv_translate_sys_error(errno);
+  int err = uv_poll_init(loop, &listener, listener_fd);
+  if (!err) err = uv_poll_start(&listener, UV_READABLE, on_connections);
+  return err;
+}
+
+#else
 
 typedef struct conn {
   uv_tcp_t tcp; /* first: a stream that comes back is its connection */
@@ -197,16 +315,24 @@ static void on_connection(uv_stream_t *listener, int status) {
     conn_close(conn);
 }
 
+static int listen_at(uv_loop_t *loop, const struct sockaddr_in *address) {
+  static uv_tcp_t listener;
+  int err = uv_tcp_init(loop, &listener);
+
+  if (!err) err = uv_tcp_bind(&listener, (const struct sockaddr *)address, 0);
+  if (!err) err = uv_listen((uv_stream_t *)&listener, BACKLOG, on_connection);
+  return err;
+}
+
+#endif
+
 /* -- Main ------------------------------------------------------------------ */
 
 static int serve(uv_loop_t *loop, int port) {
-  static uv_tcp_t listener;
   struct sockaddr_in address;
   int err = uv_ip4_addr("127.0.0.1", port, &address);
 
-  if (!err) err = uv_tcp_init(loop, &listener);
-  if (!err) err = uv_tcp_bind(&listener, (const struct sockaddr *)&address, 0);
-  if (!err) err = uv_listen((uv_stream_t *)&listener, BACKLOG, on_connection);
+  if (!err) err = listen_at(loop, &address);
   if (!err) err = uv_run(loop, UV_RUN_DEFAULT);
   return err;
 }

@@ -8,19 +8,23 @@
  *     for their DEPTH answers, and sends again;
  *   bench_load close PORT CONNECTIONS SECONDS
  *     a connection a request: connect, send, read to the end, again;
+ *   bench_load post  PORT CONNECTIONS BYTES SECONDS
+ *     keep-alive: each connection sends a body of so many bytes to /echo, reads
+ *     while it sends, and sends again;
  *   bench_load idle  PORT CONNECTIONS
  *     opens the connections, one request each, prints "ready" and holds them
  *     until its standard input ends.
  *
- * keep and close print: requests=N seconds=S rate=R p50_us=T p99_us=T. The
- * times are those of a batch (keep) or of a connection from connect to its end
- * (close). Anything that isn't as expected (a cut connection, another length)
- * ends the program with status 1 and one line that says why. */
+ * The loads print: requests=N seconds=S rate=R p50_us=T p99_us=T. The
+ * times are those of a batch (keep, post) or of a connection from connect to
+ * its end (close). Anything that isn't as expected (a cut connection, another
+ * length) ends the program with status 1 and one line that says why. */
 #include "client.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,24 +37,24 @@ enum {
   MAX_DEPTH = 256,
   MAX_SECONDS = 3600,
   MAX_EVENTS = 512,
-  INPUT_BYTES = 1 << 20,
+  MAX_BODY = 1 << 24,
+  INPUT_BYTES = MAX_BODY + 4096,
+  MAX_REQUEST = 256,
   HISTOGRAM_US = 1 << 20, /* what takes longer counts as this */
 };
 
-#define REQUEST_KEEP "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-#define REQUEST_CLOSE                                                          \
-  "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-
 typedef struct conn {
   int fd;
-  size_t received; /* of the current batch */
+  size_t sent, received; /* of the current batch */
+  bool is_waiting;       /* to send the rest of it */
   uint64_t begun_ns;
 } conn_t;
 
 static struct sockaddr_in server;
 static int epoll_fd;
-static const char *request; /* one */
-static char *batch;         /* depth of them */
+static char request[MAX_REQUEST]; /* one, without its body */
+static size_t body_bytes;
+static char *batch; /* depth of them, with their bodies */
 static size_t batch_bytes;
 static size_t answer_bytes; /* to the whole batch */
 static int depth = 1;
@@ -75,24 +79,30 @@ static int open_connection(void) {
   return fd;
 }
 
-static void send_all(int fd, const char *bytes, size_t n) {
-  ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL);
+/* How many of the bytes the socket takes at once. */
+static size_t send_some(int fd, const char *bytes, size_t n) {
+  ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
+  if (sent < 0 && errno == EAGAIN) return 0;
   if (sent < 0) die("send", errno);
-  if ((size_t)sent < n) die("the socket's buffer can't take a batch", 0);
+  return (size_t)sent;
 }
 
-/* Sends one request and reads its answer, waiting. The number of its bytes. */
-static size_t exchange(int fd) {
-  size_t received = 0;
+/* Sends a request and reads its answer, waiting. The number of its bytes. */
+static size_t exchange(int fd, const char *bytes, size_t n) {
+  size_t sent = 0, received = 0;
   answer_t answer;
 
-  send_all(fd, request, strlen(request));
   for (;;) {
-    ssize_t n = recv(fd, input + received, sizeof input - received, 0);
-    if (n < 0) die("recv", errno);
-    if (n == 0) die("the server closed without an answer", 0);
-    received += (size_t)n;
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    if (sent < n) ready.events |= POLLOUT;
+    if (poll(&ready, 1, -1) < 0) die("poll", errno);
+    if (ready.revents & POLLOUT) sent += send_some(fd, bytes + sent, n - sent);
+    if (!(ready.revents & ~POLLOUT)) continue;
+    ssize_t got = recv(fd, input + received, sizeof input - received, 0);
+    if (got < 0) die("recv", errno);
+    if (got == 0) die("the server closed without an answer", 0);
+    received += (size_t)got;
     int whole = answer_read(input, received, &answer);
     if (whole < 0) die("that is no answer with a Content-Length", 0);
     if (whole) break;
@@ -104,25 +114,42 @@ static size_t exchange(int fd) {
 static void learn_answer_bytes(void) {
   int fd = open_connection();
 
-  answer_bytes = exchange(fd) * (size_t)depth;
+  answer_bytes =
+      (size_t)depth * exchange(fd, batch, batch_bytes / (size_t)depth);
   close(fd);
 }
 
 /* -- The loop -------------------------------------------------------------- */
 
+static void watch(conn_t *conn, int op, bool is_waiting) {
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
+
+  if (is_waiting) event.events |= EPOLLOUT;
+  conn->is_waiting = is_waiting;
+  if (epoll_ctl(epoll_fd, op, conn->fd, &event)) die("epoll_ctl", errno);
+}
+
+static void send_batch(conn_t *conn) {
+  conn->sent +=
+      send_some(conn->fd, batch + conn->sent, batch_bytes - conn->sent);
+  bool is_waiting = conn->sent < batch_bytes;
+  if (is_waiting && !body_bytes)
+    die("the socket's buffer can't take a batch", 0);
+  if (is_waiting != conn->is_waiting) watch(conn, EPOLL_CTL_MOD, is_waiting);
+}
+
 static void begin_batch(conn_t *conn, uint64_t now) {
   conn->begun_ns = now;
+  conn->sent = 0;
   conn->received = 0;
-  send_all(conn->fd, batch, batch_bytes);
+  send_batch(conn);
 }
 
 static void begin_connection(conn_t *conn) {
-  struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};
   uint64_t now = now_ns();
 
   conn->fd = open_connection();
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, conn->fd, &event))
-    die("epoll_ctl", errno);
+  watch(conn, EPOLL_CTL_ADD, false);
   begin_batch(conn, now);
 }
 
@@ -159,8 +186,10 @@ static void run_until(uint64_t end_ns) {
     int n = epoll_wait(epoll_fd, events, MAX_EVENTS, 100);
     if (n < 0 && errno != EINTR) die("epoll_wait", errno);
     now = now_ns();
-    for (int i = 0; i < n; i++)
-      on_readable(events[i].data.ptr, now);
+    for (int i = 0; i < n; i++) {
+      if (events[i].events & EPOLLOUT) send_batch(events[i].data.ptr);
+      if (events[i].events & ~EPOLLOUT) on_readable(events[i].data.ptr, now);
+    }
   }
 }
 
@@ -185,16 +214,40 @@ static void print_figures(double seconds) {
          percentile_us(99));
 }
 
+static void compose_request(const char *line, const char *fields) {
+  int n = snprintf(request, sizeof request,
+                   "%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n", line, fields);
+
+  if (n < 0 || n >= MAX_REQUEST) die("the request is too long", 0);
+}
+
+static void compose_post(size_t bytes) {
+  char length[40];
+
+  body_bytes = bytes;
+  snprintf(length, sizeof length, "Content-Length: %zu\r\n", bytes);
+  compose_request("POST /echo", length);
+}
+
+static void compose_batch(void) {
+  size_t header_bytes = strlen(request);
+  size_t request_bytes = header_bytes + body_bytes;
+
+  batch_bytes = request_bytes * (size_t)depth;
+  batch = malloc(batch_bytes);
+  if (!batch) die("memory", ENOMEM);
+  memset(batch, 'x', batch_bytes);
+  for (int i = 0; i < depth; i++)
+    memcpy(batch + (size_t)i * request_bytes, request, header_bytes);
+}
+
 static void load(int connections, int seconds) {
   conn_t *conns = calloc((size_t)connections, sizeof *conns);
 
-  batch_bytes = strlen(request) * (size_t)depth;
-  batch = malloc(batch_bytes + 1);
+  compose_batch();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (!conns || !batch) die("memory", ENOMEM);
+  if (!conns) die("memory", ENOMEM);
   if (epoll_fd < 0) die("epoll_create1", errno);
-  for (int i = 0; i < depth; i++)
-    memcpy(batch + (size_t)i * strlen(request), request, strlen(request));
 
   learn_answer_bytes();
   uint64_t begin = now_ns();
@@ -216,7 +269,7 @@ static void hold_idle(int connections) {
     int fd = open_connection();
     if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset))
       die("setsockopt", errno);
-    exchange(fd);
+    exchange(fd, request, strlen(request));
   }
   puts("ready");
   fflush(stdout);
@@ -226,6 +279,7 @@ static void hold_idle(int connections) {
 static int usage(void) {
   fputs("usage: bench_load keep  PORT CONNECTIONS DEPTH SECONDS\n"
         "       bench_load close PORT CONNECTIONS SECONDS\n"
+        "       bench_load post  PORT CONNECTIONS BYTES SECONDS\n"
         "       bench_load idle  PORT CONNECTIONS\n",
         stderr);
   return 2;
@@ -237,14 +291,17 @@ int main(int argc, char **argv) {
   int connections = number_arg(argv[3], "CONNECTIONS", MAX_CONNECTIONS);
 
   server = loopback(number_arg(argv[2], "PORT", 65535));
-  request = REQUEST_KEEP;
+  compose_request("GET /", "");
   if (!strcmp(mode, "keep") && argc == 6) {
     depth = number_arg(argv[4], "DEPTH", MAX_DEPTH);
     load(connections, number_arg(argv[5], "SECONDS", MAX_SECONDS));
   } else if (!strcmp(mode, "close") && argc == 5) {
     is_closing = true;
-    request = REQUEST_CLOSE;
+    compose_request("GET /", "Connection: close\r\n");
     load(connections, number_arg(argv[4], "SECONDS", MAX_SECONDS));
+  } else if (!strcmp(mode, "post") && argc == 6) {
+    compose_post((size_t)number_arg(argv[4], "BYTES", MAX_BODY));
+    load(connections, number_arg(argv[5], "SECONDS", MAX_SECONDS));
   } else if (!strcmp(mode, "idle") && argc == 4) {
     hold_idle(connections);
   } else {

@@ -1,4 +1,4 @@
-"""The loads: wrk and our own clients, run on the second CPU.
+"""The loads: wrk and our own clients.
 
 Each tells its figures as one line of NAME=NUMBER, its last.
 """
@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from servers import LOAD_CPU, BenchError, built, end, spawn
+from servers import APART, BenchError, built, end, spawn
 
 SLACK_S = 20  # on top of the time that a load was given
-KEEP, CLOSE = "keep", "close"
+KEEP, CLOSE, POST = "keep", "close", "post"
 
 
 def wrk_program():
@@ -21,24 +21,25 @@ def wrk_program():
     return program
 
 
-def wrk(port, mode, connections, depth, seconds):
+def wrk(port, mode, connections, depth, seconds, threads=1):
     """The command of a wrk run; `seconds` is a whole number."""
     closing = ["-H", "Connection: close"] if mode == CLOSE else []
-    return [wrk_program(), "-t1", f"-c{connections}", f"-d{seconds}s", *closing,
+    return [wrk_program(), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", *closing,
             "-s", Path(__file__).with_name("wrk.lua"),
             f"http://127.0.0.1:{port}/", "--", depth]
 
 
-def client(program, port, mode, connections, depth, seconds, *target):
-    """The command of bench_load or bench_stops (which takes a target)."""
-    depths = [depth] if mode == KEEP else []
-    return [built(f"bench/{program}"), mode, port, connections, *depths,
+def client(program, port, mode, connections, size, seconds, *target):
+    """The command of bench_load or bench_stops (which takes a target). `size`:
+    requests sent at once, or bytes of a body."""
+    sizes = [] if mode == CLOSE else [size]
+    return [built(f"bench/{program}"), mode, port, connections, *sizes,
             seconds, *target]
 
 
 @contextlib.contextmanager
-def started(command):
-    process = spawn(command, LOAD_CPU, stdin=subprocess.PIPE,
+def started(command, cpus=frozenset(APART.load_cpus)):
+    process = spawn(command, cpus, stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -61,9 +62,16 @@ def figures(process, timeout_s):
     return {name: float(number) for name, number in pairs}
 
 
-def run(command, seconds):
-    with started(command) as process:
-        return figures(process, seconds + SLACK_S)
+def run_all(commands, seconds, cpus):
+    """Runs loads at the same time. Of several what they did adds up, the length
+    and the latencies are those of the slowest."""
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(started(command, cpus))
+                     for command in commands]
+        seen = [figures(process, seconds + SLACK_S) for process in processes]
+    slowest = ("seconds", "p50_us", "p99_us")
+    return {name: (max if name in slowest else sum)(one[name] for one in seen)
+            for name in seen[0]}
 
 
 @contextlib.contextmanager

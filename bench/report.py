@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from servers import LOAD_CPU, SERVER_CPU
+from servers import APART, LOAD_CPU, SERVER_CPU
 
 DIRECTORY = None  # set by command.run
 
@@ -51,8 +51,15 @@ def processor():
 
 
 def server_and_load():
-    if SERVER_CPU == LOAD_CPU:
-        return "server and load share one CPU: don't trust these figures"
+    return where(APART)
+
+
+def where(place):
+    if place.server_cpus == place.load_cpus:
+        if place is APART:
+            return "server and load share one CPU: don't trust these figures"
+        cpus = ", ".join(str(cpu) for cpu in sorted(place.server_cpus))
+        return f"server and {place.loads} loads share the CPUs {cpus}"
     return f"server on CPU {SERVER_CPU}, load on CPU {LOAD_CPU}"
 
 

@@ -1,7 +1,8 @@
 """The servers that are measured: how each is started, looked at and stopped.
 
 Every measurement starts a server of its own, on the first CPU that we may use;
-the load runs on the second. Only children of ours are ended, by their pid.
+the load runs on the second. A server of several threads has all of these CPUs,
+and shares them with the load. Only children of ours are ended, by their pid.
 """
 
 import contextlib
@@ -38,6 +39,23 @@ def cpu_pair():
 SERVER_CPU, LOAD_CPU = cpu_pair()
 
 
+class Place:
+    """Where a server and its load run, and how many loads there are at once."""
+
+    def __init__(self, server_cpus, load_cpus, loads=1):
+        self.server_cpus = server_cpus
+        self.load_cpus = load_cpus
+        self.loads = loads
+
+
+APART = Place({SERVER_CPU}, {LOAD_CPU})
+
+
+def shared(loads):
+    cpus = os.sched_getaffinity(0)
+    return Place(cpus, cpus, loads)
+
+
 def need_descriptors(number):
     """Lets our children open this many files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,12 +83,12 @@ def free_port():
     raise BenchError("no free port outside the range of the clients' ports")
 
 
-def spawn(argv, cpu, **options):
-    """A child on one CPU, without a DUSK_... environment to configure it."""
+def spawn(argv, cpus, **options):
+    """A child on these CPUs, without a DUSK_... environment to configure it."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("DUSK_")}
     return subprocess.Popen(
         [str(word) for word in argv], env=env,
-        preexec_fn=lambda: os.sched_setaffinity(0, {cpu}), **options)
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus), **options)
 
 
 def end(process):
@@ -122,13 +140,16 @@ def nginx_command(nginx, port, directory):
 
 
 class Kind:
-    """One sort of server: its name, its program, how it is told to stop."""
+    """One sort of server: its name, its program, where it runs, how it is told
+    to stop."""
 
-    def __init__(self, name, program, command, stop=signal.SIGTERM):
+    def __init__(self, name, program, command, stop=signal.SIGTERM,
+                 place=APART):
         self.name = name
         self.program = program
         self.command = command  # (program, port, directory) -> argv
         self.stop = stop
+        self.place = place
 
 
 def built(name):
@@ -140,9 +161,12 @@ def built(name):
     return path
 
 
+def duskd_command(program, port, _):
+    return [program, "--listen", f"127.0.0.1:{port}"]
+
+
 def duskd():
-    return Kind("duskd", built("duskd"), lambda program, port, _:
-                [program, "--listen", f"127.0.0.1:{port}"])
+    return Kind("duskd", built("duskd"), duskd_command)
 
 
 def limit(name, program):
@@ -238,7 +262,7 @@ def running(kind):
         log = directory / "output"
         with open(log, "wb") as output:
             process = spawn(kind.command(kind.program, port, directory),
-                            SERVER_CPU, stdin=subprocess.DEVNULL,
+                            kind.place.server_cpus, stdin=subprocess.DEVNULL,
                             stdout=output, stderr=output)
         try:
             wait_until_served(kind, process, port, log)

@@ -24,7 +24,8 @@ def wrk_program():
 def wrk(port, mode, connections, depth, seconds, threads=1):
     """The command of a wrk run; `seconds` is a whole number."""
     closing = ["-H", "Connection: close"] if mode == CLOSE else []
-    return [wrk_program(), f"-t{threads}", f"-c{connections}", f"-d{seconds}s", *closing,
+    return [wrk_program(), f"-t{threads}", f"-c{connections}",
+            f"-d{seconds}s", *closing,
             "-s", Path(__file__).with_name("wrk.lua"),
             f"http://127.0.0.1:{port}/", "--", depth]
 
@@ -38,7 +39,7 @@ def client(program, port, mode, connections, size, seconds, *target):
 
 
 @contextlib.contextmanager
-def started(command, cpus=frozenset(APART.load_cpus)):
+def started(command, cpus=APART.load_cpus):
     process = spawn(command, cpus, stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -75,10 +76,10 @@ def run_all(commands, seconds, cpus):
 
 
 @contextlib.contextmanager
-def idle_connections(port, number):
+def idle_connections(port, number, cpus=APART.load_cpus):
     """That many connections, each answered once, held open."""
     command = [built("bench/bench_load"), "idle", port, number]
-    with started(command) as process:
+    with started(command, cpus) as process:
         if process.stdout.readline().strip() != "ready":
             raise BenchError(
                 f"{number} idle connections: {process.stderr.read().strip()}")

@@ -165,8 +165,22 @@ def duskd_command(program, port, _):
     return [program, "--listen", f"127.0.0.1:{port}"]
 
 
-def duskd():
-    return Kind("duskd", built("duskd"), duskd_command)
+def duskd(threads=1, place=APART):
+    """With one thread as it comes, so that older ones can be measured."""
+    if threads == 1:
+        return Kind("duskd", built("duskd"), duskd_command, place=place)
+
+    def argv(*how):
+        return [*duskd_command(*how), "--threads", threads]
+
+    return Kind(f"duskd, {threads} threads", built("duskd"), argv, place=place)
+
+
+def workers(threads):
+    """It tells at /workers how its connections are spread."""
+    return Kind("workers", built("bench/bench_workers"),
+                lambda program, port, _: [program, port, threads],
+                place=shared(1))
 
 
 def limit(name, program):

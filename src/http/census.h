@@ -41,10 +41,10 @@ typedef enum dusk__ending {
 /* A connection as it is counted; embedded in it. Written here only. */
 typedef struct dusk__member {
   dusk__link_t link;
-  uint64_t since_ms; /* when its phase began, on the loop's clock; while
-                      * ACTIVE, that of the phase before */
-  unsigned phase : 3;
-  unsigned ending : 3; /* once it is LINGERING or over */
+  uint64_t since_ms : 58; /* when its phase began, on the loop's clock; while
+                           * ACTIVE, that of the phase before */
+  uint64_t phase : 3;
+  uint64_t ending : 3; /* once it is LINGERING or over */
 } dusk__member_t;
 
 /* One thread writes it, any may read. */

@@ -23,7 +23,7 @@ static bool has_ended(const dusk__conn_t *conn) {
 }
 
 static dusk__worker_t *worker_of(const dusk__conn_t *conn) {
-  return conn->wire.stream.worker;
+  return dusk__stream_worker(&conn->wire.stream);
 }
 
 static dusk__phase_t phase_of(const dusk__conn_t *conn) {
@@ -70,7 +70,7 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
       phase == DUSK__ACTIVE ? conn->member.since_ms : dusk__fresh_ms(worker);
   dusk__census_move(worker->census, &conn->member, phase, now_ms);
   if (!was_active) return;
-  conn->batch.is_looked_at = false;
+  conn->watched.is_looked_at = false;
   if (phase == DUSK__IDLE || ending_of(conn) == DUSK__ANSWERED ||
       ending_of(conn) == DUSK__REFUSED)
     note_answer(conn);
@@ -426,7 +426,7 @@ static void on_read(dusk__stream_t *stream, const char *bytes, size_t len) {
     conn->ex->wire = &conn->wire;
   }
   dusk__h1_received(&conn->ex->h1, len);
-  conn->batch.received += (uint32_t)len;
+  conn->watched.received += (uint32_t)len;
   dusk__conn_go_on(conn, DUSK__CALLS);
   /* Nothing but empty lines: still no request. */
   if (conn->ex && !conn->ex->begun && phase_of(conn) != DUSK__ACTIVE &&
@@ -539,13 +539,13 @@ void dusk__conn_know_peer(dusk__conn_t *conn) {
 }
 
 void dusk__conn_look(dusk__conn_t *conn) {
-  dusk__batch_look(&conn->batch, dusk__stream_unread(&conn->wire.stream));
+  dusk__batch_look(&conn->watched, dusk__stream_unread(&conn->wire.stream));
 }
 
 void dusk__conn_retime(dusk__conn_t *conn) {
   if (conn->is_running) return; /* it will settle when it has run */
   uint64_t limit = soon(conn, DUSK_OFF);
-  dusk__wait_t wait = conn->timeout.wait;
+  dusk__wait_t wait = (dusk__wait_t)conn->timeout.wait;
   if (phase_of(conn) == DUSK__LINGERING) {
     if (dusk__census_is_awaited(&conn->member)) linger_on(conn);
     return;
@@ -585,13 +585,13 @@ void dusk__conn_cut(dusk__conn_t *conn) {
 bool dusk__conn_is_last_of(dusk__conn_t *conn, dusk__stop_t stop) {
   const dusk__h1_t *h1 = &conn->ex->h1;
   /* A lame duck may be taken back: each response looks anew. */
-  if (!conn->batch.is_looked_at || stop == DUSK__LAME_DUCK)
+  if (!conn->watched.is_looked_at || stop == DUSK__LAME_DUCK)
     dusk__conn_look(conn);
-  if (stop == DUSK__LAME_DUCK) conn->batch.is_looked_at = false;
+  if (stop == DUSK__LAME_DUCK) conn->watched.is_looked_at = false;
   dusk__unparsed_t unparsed = {.bytes = h1->buffer + h1->parsed,
                                .len = dusk__h1_unparsed(h1),
                                .own = dusk__h1_own_bytes(h1)};
-  switch (dusk__batch_goes_on(&conn->batch, &unparsed)) {
+  switch (dusk__batch_goes_on(&conn->watched, &unparsed)) {
   case DUSK__FURTHER:
     return false;
   case DUSK__FURTHER_IF_PENDING:

@@ -18,11 +18,10 @@ typedef struct dusk__conn {
   dusk__member_t member;
   dusk__timeout_t timeout;
   dusk__watched_t watched; /* since a drain began */
-  dusk__batch_t batch;
-  unsigned doom : 2;   /* what is due when its steps have returned */
-  bool is_running : 1; /* its steps are on the stack */
-  bool pipelines : 1;  /* a request came before the last one was answered */
-  bool is_late : 1;    /* sent something after our half-close */
+  unsigned doom : 2;       /* what is due when its steps have returned */
+  bool is_running : 1;     /* its steps are on the stack */
+  bool pipelines : 1;      /* a request came before the last one was answered */
+  bool is_late : 1;        /* sent something after our half-close */
 } dusk__conn_t;
 
 static inline dusk__conn_t *dusk__conn_of(dusk__member_t *member) {
@@ -70,7 +69,8 @@ void dusk__conn_cut(dusk__conn_t *conn);
  * last, because the server stops. */
 bool dusk__conn_is_last_of(dusk__conn_t *conn, dusk__stop_t stop);
 static inline bool dusk__conn_is_last(dusk__conn_t *conn) {
-  dusk__stop_t stop = dusk__policy_stop(conn->wire.stream.worker->policy);
+  dusk__stop_t stop =
+      dusk__policy_stop(dusk__stream_worker(&conn->wire.stream)->policy);
   return stop != DUSK__NO_STOP && dusk__conn_is_last_of(conn, stop);
 }
 

@@ -2,7 +2,8 @@
 
 static dusk_context_t *of_wire(dusk__wire_t *wire) {
   if (wire->ctx == NULL &&
-      dusk_context_with_cancel(wire->stream.worker->ctx, &wire->ctx) < 0)
+      dusk_context_with_cancel(dusk__stream_worker(&wire->stream)->ctx,
+                               &wire->ctx) < 0)
     return NULL;
   return wire->ctx;
 }

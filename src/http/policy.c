@@ -59,9 +59,9 @@ uint64_t dusk__policy_linger_ms(const dusk__policy_t *policy,
 
 /* -- Batches --------------------------------------------------------------- */
 
-void dusk__batch_look(dusk__batch_t *batch, size_t unread) {
-  batch->is_looked_at = true;
-  batch->end = batch->received + (uint32_t)unread;
+void dusk__batch_look(dusk__watched_t *watched, size_t unread) {
+  watched->is_looked_at = true;
+  watched->batch_end = watched->received + (uint32_t)unread;
 }
 
 static bool has_request(const char *bytes, size_t len) {
@@ -70,11 +70,12 @@ static bool has_request(const char *bytes, size_t len) {
   return false;
 }
 
-dusk__further_t dusk__batch_goes_on(const dusk__batch_t *batch,
+dusk__further_t dusk__batch_goes_on(const dusk__watched_t *watched,
                                     const dusk__unparsed_t *unparsed) {
   uint64_t own = unparsed->own;
   size_t read = unparsed->len;
-  int32_t left = (int32_t)(batch->end - batch->received) + (int32_t)read;
+  int32_t left =
+      (int32_t)(watched->batch_end - watched->received) + (int32_t)read;
   if (left <= 0 || (uint64_t)left <= own) return DUSK__NONE_FURTHER;
   size_t to = (size_t)left < read ? (size_t)left : read;
   if (to > own && has_request(unparsed->bytes + own, to - own))

@@ -25,14 +25,6 @@ typedef struct dusk__policy {
   bool is_draining; /* this worker is; its drain sets it */
 } dusk__policy_t;
 
-/* What of a connection's input will be answered in a stop: all that has come
- * when it is looked at. In bytes since its accept, modulo 2^32. */
-typedef struct dusk__batch {
-  uint32_t received; /* read from the socket */
-  uint32_t end;      /* once looked at */
-  bool is_looked_at;
-} dusk__batch_t;
-
 /* Input that was read and not yet parsed. */
 typedef struct dusk__unparsed {
   const char *bytes;
@@ -41,10 +33,15 @@ typedef struct dusk__unparsed {
                  * request which is being answered */
 } dusk__unparsed_t;
 
-/* A connection's peer, since a drain began. */
+/* What is known of a connection, for a stop. What of its input will be answered
+ * then, the batch, is all that has come when it is looked at: in bytes since
+ * its accept, modulo 2^32. */
 typedef struct dusk__watched {
-  dusk__peer_t *peer;
+  dusk__peer_t *peer; /* since a drain began, and so is */
   uint16_t round_trip_ms;
+  bool is_looked_at; /* batch_end is set */
+  uint32_t received; /* read from the socket */
+  uint32_t batch_end;
 } dusk__watched_t;
 
 typedef enum dusk__stop {
@@ -81,7 +78,7 @@ uint64_t dusk__policy_linger_ms(const dusk__policy_t *policy,
                                 const dusk__watched_t *watched);
 
 /* What has come by now, `unread` in the socket included, is the batch. */
-void dusk__batch_look(dusk__batch_t *batch, size_t unread);
+void dusk__batch_look(dusk__watched_t *watched, size_t unread);
 
 typedef enum dusk__further {
   DUSK__NONE_FURTHER,
@@ -92,7 +89,7 @@ typedef enum dusk__further {
 
 /* Whether a further request is in the batch. Line ends are none: RFC 9112, 2.2.
  */
-dusk__further_t dusk__batch_goes_on(const dusk__batch_t *batch,
+dusk__further_t dusk__batch_goes_on(const dusk__watched_t *watched,
                                     const dusk__unparsed_t *unparsed);
 
 #endif

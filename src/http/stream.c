@@ -29,7 +29,7 @@ static dusk__stream_t *stream_of(void *handle) {
 }
 
 static const dusk__stream_events_t *events_of(const dusk__stream_t *stream) {
-  return stream->worker->gather->events;
+  return dusk__stream_worker(stream)->gather->events;
 }
 
 /* -- In -------------------------------------------------------------------- */
@@ -42,7 +42,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 
 static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
   dusk__stream_t *stream = stream_of(handle);
-  dusk__worker_note_thread(stream->worker);
+  dusk__worker_note_thread(dusk__stream_worker(stream));
   if (nread > 0) {
     stream->has_moved = true;
     events_of(stream)->read(stream, buf->base, (size_t)nread);
@@ -106,7 +106,7 @@ static void on_written(uv_write_t *write, int err) {
   if (queued->release) queued->release(queued->arg);
   free(queued);
   if (uv_is_closing((uv_handle_t *)&stream->tcp)) return;
-  dusk__worker_note_thread(stream->worker);
+  dusk__worker_note_thread(dusk__stream_worker(stream));
   if (err == 0) stream->has_moved = true;
   if (err < 0) dusk__stream_fail(stream, err);
   if (err < 0 || stream->queued == 0) events_of(stream)->flushed(stream, err);
@@ -198,7 +198,7 @@ static int write_parts(dusk__stream_t *stream, part_t parts[], unsigned count) {
 
 /* What was gathered, which is then gone from there. */
 static part_t gathered(dusk__stream_t *stream) {
-  dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   part_t part = {.data = gather->bytes, .len = gather->len};
   gather->len = 0;
   return part;
@@ -206,7 +206,7 @@ static part_t gathered(dusk__stream_t *stream) {
 
 /* The usual write: one buffer, which the kernel takes. */
 int dusk__stream_flush(dusk__stream_t *stream) {
-  dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   if (stream->err) return stream->err;
   if (gather->stream != stream || gather->len == 0) return 0;
   part_t part = gathered(stream);
@@ -224,9 +224,9 @@ int dusk__stream_flush(dusk__stream_t *stream) {
 }
 
 char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len) {
-  dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   assert(len <= DUSK__GATHER_BYTES && (gather->stream || gather->len == 0));
-  assert(dusk__worker_on_thread(stream->worker));
+  assert(dusk__worker_on_thread(dusk__stream_worker(stream)));
   if (stream->err) return NULL;
   if (gather->stream != stream && gather->len > 0)
     dusk__stream_flush(gather->stream); /* it is being advanced up the stack */
@@ -307,7 +307,7 @@ void dusk__gather_done(dusk__gather_t *gather) {
 }
 
 int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker) {
-  stream->worker = worker;
+  stream->tcp.data = worker;
   uv_tcp_init(worker->loop, &stream->tcp); /* 0: makes no socket yet */
   int err = uv_tcp_open(&stream->tcp, stream->fd);
   if (err < 0) {
@@ -327,7 +327,7 @@ static void on_closed(uv_handle_t *handle) {
 /* Nothing gathered goes out any more, and the descriptor is about to be
  * somebody else's. */
 static void leave(dusk__stream_t *stream) {
-  dusk__worker_t *worker = stream->worker;
+  dusk__worker_t *worker = dusk__stream_worker(stream);
   dusk__gather_t *gather = worker->gather;
   if (gather->stream == stream) {
     gather->stream = NULL;

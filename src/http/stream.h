@@ -10,9 +10,8 @@ enum { DUSK__GATHER_BYTES = 65536 };
 
 typedef struct dusk__stream {
   uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
-                 * that aren't made here */
-  dusk__worker_t *worker;
-  int fd;            /* its descriptor; libuv's once it is open */
+                 * that aren't made here. Its data is the worker */
+  int fd;       /* its descriptor; libuv's once it is open */
   uint32_t queued;   /* writes in libuv, not yet taken by the kernel */
   uint32_t written;  /* all ever, modulo 2^32 */
   uint32_t progress; /* of it taken when dusk__stream_is_stuck last looked */
@@ -21,6 +20,11 @@ typedef struct dusk__stream {
   bool has_moved : 1; /* the peer sent or took bytes since it was cleared */
   bool has_ended : 1; /* the peer's end of stream was read, or its reset */
 } dusk__stream_t;
+
+static inline dusk__worker_t *
+dusk__stream_worker(const dusk__stream_t *stream) {
+  return stream->tcp.data;
+}
 
 /* What streams tell upwards; nothing else calls up. */
 typedef struct dusk__stream_events {
@@ -84,14 +88,14 @@ static inline void dusk__stream_fail(dusk__stream_t *stream, int err) {
  * dusk__stream_commit. NULL when the stream has failed. */
 char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len);
 static inline char *dusk__stream_reserve(dusk__stream_t *stream, size_t len) {
-  dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   bool is_ready = gather->stream == stream && stream->err == 0 &&
                   DUSK__GATHER_BYTES - gather->len >= len;
   return is_ready ? gather->bytes + gather->len
                   : dusk__stream_reserve_more(stream, len);
 }
 static inline void dusk__stream_commit(dusk__stream_t *stream, size_t len) {
-  dusk__gather_t *gather = stream->worker->gather;
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   assert(gather->stream == stream && len <= DUSK__GATHER_BYTES - gather->len);
   gather->len += len;
 }

@@ -4,6 +4,8 @@
  * call a request. */
 #include "timeouts.h"
 
+#define FOR_EVER_MS (UINT64_C(1) << 59) /* 18 million years */
+
 static dusk__timeout_t *owner(dusk__link_t *link) {
   return DUSK__OWNER(link, dusk__timeout_t, link);
 }
@@ -64,7 +66,7 @@ void dusk__timeout_set(dusk__timeouts_t *timeouts, dusk__timeout_t *timeout,
                        dusk__wait_t wait, uint64_t deadline_ms) {
   assert(wait < DUSK__WAITS);
   dusk__timeout_clear(timeout);
-  if (deadline_ms == UINT64_MAX) return;
+  if (deadline_ms >= FOR_EVER_MS) return;
   timeout->wait = wait;
   timeout->deadline_ms = deadline_ms;
   /* From the end: but in a drain deadlines come in order. */

@@ -24,8 +24,8 @@ typedef enum dusk__wait {
 /* Embedded in who waits, for one thing at a time. */
 typedef struct dusk__timeout {
   dusk__link_t link;
-  uint64_t deadline_ms; /* on the loop's clock */
-  dusk__wait_t wait;
+  uint64_t deadline_ms : 60; /* on the loop's clock */
+  uint64_t wait : 4;         /* a dusk__wait_t */
 } dusk__timeout_t;
 
 /* The deadline of `wait` has passed: the time-out is cleared, and may be set
@@ -46,7 +46,7 @@ void dusk__timeouts_init(dusk__timeouts_t *timeouts, uv_loop_t *loop,
 void dusk__timeout_init(dusk__timeout_t *timeout);
 
 /* It now waits for `wait`, and for nothing else, until the loop's clock reads
- * `deadline_ms`; UINT64_MAX is for ever. */
+ * `deadline_ms`; UINT64_MAX is for ever, and so is what is as good as that. */
 void dusk__timeout_set(dusk__timeouts_t *timeouts, dusk__timeout_t *timeout,
                        dusk__wait_t wait, uint64_t deadline_ms);
 void dusk__timeout_clear(dusk__timeout_t *timeout);

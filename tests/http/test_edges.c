@@ -334,7 +334,7 @@ static void request_timeout_spares_an_ended_response(void **state) {
   loopback_t lb;
   held_t held;
   int client = loopback_hold(
-      &lb, &held, (dusk_server_config_t){.request_timeout_ms = 50}, GET);
+      &lb, &held, (dusk_server_config_t){.request_timeout_ms = 300}, GET);
   dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
   char *body = calloc(1, LEN);
   dusk_response_end_ref(held.res, body, LEN, free_body, body);

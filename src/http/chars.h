@@ -14,6 +14,8 @@ enum {
                     * -._~!$&'()*+,;= */
   DUSK__TEXT = 4,  /* RFC 9110, 5.5: what may be in a field's value */
   DUSK__ENDS_OPTION = 8, /* in a list of tokens: NUL, tab, space, comma */
+  DUSK__PATH = 16,       /* all but NUL and what means something in a target
+                          * behind its authority: % ? # */
 };
 
 extern const unsigned char dusk__classes[256];
@@ -32,6 +34,10 @@ static inline bool dusk__is_text_char(char c) {
 
 static inline bool dusk__ends_option(char c) {
   return dusk__classes[(unsigned char)c] & DUSK__ENDS_OPTION;
+}
+
+static inline bool dusk__is_path_char(char c) {
+  return dusk__classes[(unsigned char)c] & DUSK__PATH;
 }
 
 static inline bool dusk__is_line_end(char c) {

@@ -60,7 +60,7 @@ typedef struct dusk__h1 {
   dusk__extension_t extension; /* of the chunk that is being read */
   uint64_t content_length;     /* DUSK_OFF: chunked */
   uint64_t body_received;
-  uint64_t body_consumed; /* with its framing */
+  uint64_t body_consumed; /* with its framing, if chunked */
   const char *piece;      /* of body, that was parsed last */
   size_t piece_len;
   bool has_header : 1; /* it is complete */
@@ -70,8 +70,7 @@ typedef struct dusk__h1 {
   bool keep_alive : 1; /* what the client wants */
   bool is_head : 1;
   bool in_trailer : 1;
-  bool is_ending : 1; /* complete behind the piece */
-  bool complete : 1;  /* read to its end */
+  bool complete : 1; /* read to its end */
 } dusk__h1_t;
 
 static inline const char *dusk__h1_at(const dusk__h1_t *h1, uint32_t offset) {

@@ -1,8 +1,9 @@
 /* llhttp's callbacks note where a message's parts lie in the input; nothing is
  * copied. llhttp is paused wherever there is something to be told: at the end
- * of a header with a body to come, behind each piece of body, and at the end of
- * a message. So nobody is called below it, and who does not call again holds
- * the body back: the buffer fills, and reading stops. */
+ * of a header with a body to come, behind each piece of a chunked body, and at
+ * the end of a message. So nobody is called below it, and who does not call
+ * again holds the body back: the buffer fills, and reading stops. Of a body of
+ * known length llhttp sees nothing: there is nothing to parse in it. */
 #include "h1_parse.h"
 
 #include "chars.h"
@@ -143,8 +144,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
     return fail(h1, 0, DUSK_EBODYTOOLARGE);
   h1->piece = at;
   h1->piece_len = len;
-  /* The message's end comes with the last piece, and is told behind it. */
-  return h1->body_received == h1->content_length ? 0 : HPE_PAUSED;
+  return HPE_PAUSED;
 }
 
 static int on_message_complete(llhttp_t *parser) {
@@ -234,16 +234,20 @@ static dusk__h1_verdict_t parse_header(dusk__h1_t *h1) {
   return h1->has_header ? DUSK__H1_HEADER : DUSK__H1_MORE;
 }
 
-/* What was found behind a piece. */
-static dusk__h1_verdict_t tell_complete(dusk__h1_t *h1) {
-  h1->piece_len = 0;
-  h1->is_ending = false;
-  h1->complete = true;
-  return DUSK__H1_COMPLETE;
+static dusk__h1_verdict_t parse_counted(dusk__h1_t *h1) {
+  uint64_t left = h1->content_length - h1->body_received;
+  size_t len = dusk__h1_unparsed(h1);
+  if (left < len) len = (size_t)left;
+  h1->piece = h1->buffer + h1->parsed;
+  h1->piece_len = len;
+  h1->parsed += len;
+  h1->body_received += len;
+  h1->complete = left == 0;
+  if (h1->complete) return DUSK__H1_COMPLETE;
+  return len > 0 ? DUSK__H1_PIECE : DUSK__H1_MORE;
 }
 
-static dusk__h1_verdict_t parse_body(dusk__h1_t *h1) {
-  if (h1->is_ending) return tell_complete(h1);
+static dusk__h1_verdict_t parse_chunked(dusk__h1_t *h1) {
   size_t before = h1->parsed;
   llhttp_errno_t err = execute(h1);
   h1->body_consumed += h1->parsed - before;
@@ -254,17 +258,14 @@ static dusk__h1_verdict_t parse_body(dusk__h1_t *h1) {
     h1->complete = false;
     return DUSK__H1_DEFECT;
   }
-  if (h1->piece_len > 0) {
-    h1->is_ending = h1->complete;
-    h1->complete = false;
-    return DUSK__H1_PIECE;
-  }
-  return h1->complete ? DUSK__H1_COMPLETE : DUSK__H1_MORE;
+  if (h1->complete) return DUSK__H1_COMPLETE;
+  return h1->piece_len > 0 ? DUSK__H1_PIECE : DUSK__H1_MORE;
 }
 
 dusk__h1_verdict_t dusk__h1_parse(dusk__h1_t *h1) {
   assert(h1->defect == 0 && !h1->complete);
-  return h1->has_header ? parse_body(h1) : parse_header(h1);
+  if (!h1->has_header) return parse_header(h1);
+  return h1->content_length == DUSK_OFF ? parse_chunked(h1) : parse_counted(h1);
 }
 
 /* -- From message to message ----------------------------------------------- */
@@ -288,8 +289,10 @@ void dusk__h1_clear(dusk__h1_t *h1) {
 
 void dusk__h1_next_message(dusk__h1_t *h1) {
   assert(h1->complete);
-  /* llhttp takes a trailer's fields for the connection's. */
-  if (h1->in_trailer) llhttp_init(&h1->parser, HTTP_REQUEST, &settings);
+  /* llhttp hasn't seen the end of a body of known length, and takes a trailer's
+   * fields for the connection's. */
+  if (h1->content_length != 0)
+    llhttp_init(&h1->parser, HTTP_REQUEST, &settings);
   dusk__h1_clear(h1);
   h1->start = h1->parsed;
 }

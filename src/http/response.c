@@ -217,6 +217,7 @@ int dusk_response_text(dusk_response_t *handle, int status, const char *text) {
   int err = set_status(&ex->res, status);
   if (err == 0)
     ex->res.is_text =
+        ex->res.fields.len == 0 ||
         !dusk__h1_fields_has(&ex->res.fields, type, sizeof(type) - 1);
   int ended = end(handle, text, strlen(text), NULL, NULL);
   return ended < 0 ? ended : err;
@@ -234,14 +235,14 @@ typedef enum owned {
 static owned_t owner_of(const char *name, size_t len) {
   switch (len) {
   case 4:
-    return strcasecmp(name, "date") == 0 ? OWNED_DATE : NOT_OWNED;
+    return dusk__is_name(name, "date", 4) ? OWNED_DATE : NOT_OWNED;
   case 10:
-    return strcasecmp(name, "connection") == 0 ? OWNED_CONNECTION : NOT_OWNED;
+    return dusk__is_name(name, "connection", 10) ? OWNED_CONNECTION : NOT_OWNED;
   case 14:
-    return strcasecmp(name, "content-length") == 0 ? OWNED_LENGTH : NOT_OWNED;
+    return dusk__is_name(name, "content-length", 14) ? OWNED_LENGTH : NOT_OWNED;
   case 17:
-    return strcasecmp(name, "transfer-encoding") == 0 ? OWNED_ENCODING
-                                                      : NOT_OWNED;
+    return dusk__is_name(name, "transfer-encoding", 17) ? OWNED_ENCODING
+                                                        : NOT_OWNED;
   default:
     return NOT_OWNED;
   }

@@ -128,50 +128,42 @@ static bool is_tunnel(const char *text) {
   return port && is_digit(*port ? port[1] : '\0') && is_authority(text);
 }
 
-/* The path, which a query may follow: behind the authority of an absolute
- * target, nowhere in CONNECT's. */
-static void note_path(dusk__h1_t *h1, const char *target, const char *path) {
-  size_t len = h1->target_len - (size_t)(path - target);
-  const char *query = memchr(path, '?', len);
-  h1->path = h1->target + (uint32_t)(path - target);
-  h1->path_len = (uint32_t)(query ? (size_t)(query - path) : len);
-  h1->has_escape = memchr(path, '%', h1->path_len) != NULL;
+/* Notes the path, which ends before a query, and whether it has escapes. Nobody
+ * has to look behind the '?': a query's meaning is its reader's. False for a
+ * broken escape, or a fragment. */
+static bool note_path(dusk__h1_t *h1, const char *path) {
+  bool is_good = true;
+  const char *at = path;
+  for (;; at++) {
+    while (dusk__is_path_char(*at))
+      at++;
+    if (*at != '%') break;
+    h1->has_escape = true;
+    is_good = is_good && dusk__unescape(at) >= 0;
+  }
+  h1->path = (uint32_t)(path - dusk__h1_at(h1, 0));
+  h1->path_len = (uint32_t)(at - path);
+  return is_good && (*at == '\0' || strchr(at, '#') == NULL);
 }
 
-/* Nobody has to look behind the '?': a query's meaning is its reader's. */
-static bool path_is_good(const dusk__h1_t *h1) {
-  const char *at = dusk__h1_at(h1, h1->path);
-  const char *end = at + h1->path_len;
-  if (!h1->has_escape) return true;
-  for (; (at = memchr(at, '%', (size_t)(end - at))); at += 3)
-    if (dusk__unescape(at) < 0) return false;
-  return true;
-}
-
-/* A scheme's: RFC 9112, 3.2.2. */
+/* RFC 9112, 3.2.2. */
 static bool is_absolute(dusk__h1_t *h1, const char *target) {
   const char *authority = strstr(target, "://");
   if (authority == NULL) return false;
   authority += 3;
-  note_path(h1, target, authority + strcspn(authority, "/?"));
-  const char *end = skip_authority(authority);
-  return end && end != authority && end == dusk__h1_at(h1, h1->path) &&
-         path_is_good(h1);
+  const char *path = authority + strcspn(authority, "/?#");
+  return note_path(h1, path) && path != authority &&
+         skip_authority(authority) == path;
 }
 
 static bool is_target(dusk__h1_t *h1) {
   const char *target = dusk__h1_at(h1, h1->target);
-  bool has_fragment = memchr(target, '#', h1->target_len) != NULL;
-  if (h1->parser.method == HTTP_CONNECT) {
-    h1->path = h1->target + h1->target_len;
-    return !has_fragment && is_tunnel(target);
-  }
-  bool is_asterisk = strcmp(target, "*") == 0;
-  if (*target != '/' && !is_asterisk)
-    return is_absolute(h1, target) && !has_fragment;
-  note_path(h1, target, target);
-  if (is_asterisk) return h1->parser.method == HTTP_OPTIONS;
-  return !has_fragment && path_is_good(h1);
+  bool is_options = h1->parser.method == HTTP_OPTIONS;
+  if (h1->parser.method == HTTP_CONNECT)
+    return note_path(h1, target + h1->target_len) && is_tunnel(target);
+  if (*target == '/') return note_path(h1, target);
+  if (strcmp(target, "*") == 0) return note_path(h1, target) && is_options;
+  return is_absolute(h1, target);
 }
 
 /* -- Fields ---------------------------------------------------------------- */

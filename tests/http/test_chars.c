@@ -42,6 +42,14 @@ static void test_options_end_at_commas_blanks_and_the_list(void **state) {
   assert_class(dusk__ends_option, set, sizeof(set)); /* with its NUL */
 }
 
+static void test_paths_are_of_all_that_means_nothing(void **state) {
+  (void)state;
+  for (int c = 0; c < 256; c++) {
+    bool has_meaning = memchr("%?#", c, sizeof("%?#")) != NULL;
+    if (dusk__is_path_char((char)c) == has_meaning) fail_msg("character %d", c);
+  }
+}
+
 static void test_names_are_alike_in_any_case(void **state) {
   (void)state;
   assert_true(dusk__is_name("hOsT", "host", 4));
@@ -57,6 +65,7 @@ int main(void) {
       cmocka_unit_test(test_hosts_are_of_rfc_3986s_characters),
       cmocka_unit_test(test_values_have_no_control_characters_but_tabs),
       cmocka_unit_test(test_options_end_at_commas_blanks_and_the_list),
+      cmocka_unit_test(test_paths_are_of_all_that_means_nothing),
       cmocka_unit_test(test_names_are_alike_in_any_case),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

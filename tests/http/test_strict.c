@@ -77,6 +77,8 @@ static void targets_have_their_forms(void **state) {
   assert_int_equal(line_refusal("GET http:///a HTTP/1.1"), 400);
   assert_int_equal(line_refusal("GET http://u@h/a HTTP/1.1"), 400);
   assert_int_equal(line_refusal("GET /a#b HTTP/1.1"), 400);
+  assert_int_equal(line_refusal("GET /a?b#c HTTP/1.1"), 400);
+  assert_int_equal(line_refusal("GET http://h#b HTTP/1.1"), 400);
   assert_int_equal(line_refusal("GET /a%2 HTTP/1.1"), 400);
   assert_int_equal(line_refusal("GET /%zz HTTP/1.1"), 400);
   assert_int_equal(line_refusal("GET /a%2f?%zz HTTP/1.1"), 0);

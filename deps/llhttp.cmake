@@ -89,7 +89,8 @@ function(dusk_llhttp_by_sources)
       set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden)
       target_include_directories(${target} SYSTEM PUBLIC ${include})
       target_compile_definitions(${target} PUBLIC LLHTTP_STRICT_MODE=1)
-      target_compile_options(${target} PUBLIC "SHELL:-include \"${names}\"")
+      target_compile_options(${target} PUBLIC "SHELL:-include \"${names}\""
+        PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O3>) # one large function, all hot
       dusk_sanitize(${target})
     endforeach()
     set(DUSK_LLHTTP_VERSION "${version} (strict)" PARENT_SCOPE)

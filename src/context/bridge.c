@@ -15,26 +15,14 @@
  * process: trees may be bridged in circles, and then have no order. It is not
  * for trees without inlets. A bridge is freed under it, so that whoever carries
  * finds it there, and with it the roots on both sides. */
-#include "tree.h"
+#include "bridge.h"
+#include "due.h"
+#include "node.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
 static pthread_mutex_t carrying = PTHREAD_MUTEX_INITIALIZER;
-
-static dusk__bridge_t *bridge_of(dusk__node_t *inlet) {
-  return dusk__container_of(inlet, dusk__bridge_t, inlet);
-}
-
-void dusk__bridge_changed(dusk__node_t *inlet) {
-  dusk__bridge_t *bridge = bridge_of(inlet);
-  dusk__root_t *root = inlet->root;
-  if (bridge->is_changed) return;
-  bridge->is_changed = true;
-  bridge->next = root->changed;
-  root->changed = bridge;
-  root->crossing++;
-}
 
 /* Takes a note off, or this one if it is there. Under the lock. */
 static dusk__bridge_t *take_changed(dusk__root_t *root,
@@ -114,7 +102,9 @@ static dusk__root_t *carry_all(dusk__root_t *root) {
   return crossed;
 }
 
-void dusk__bridges_cross(dusk__root_t *root) {
+/* Tells all bridges below `root`, through all trees, what has changed; when it
+ * returns, that is so, whoever changed it. No lock held. */
+static void cross(dusk__root_t *root) {
   pthread_mutex_lock(&carrying);
   dusk__root_t *crossed = carry_all(root);
   while (crossed != NULL) {
@@ -129,23 +119,34 @@ void dusk__bridges_cross(dusk__root_t *root) {
   pthread_mutex_unlock(&carrying);
 }
 
-int dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
-                           dusk_context_t **ret_ctx) {
-  if (parent == NULL || root == NULL || ret_ctx == NULL) return UV_EINVAL;
+void dusk__settle_far(dusk__root_t *root, dusk_waiter_t *away) {
+  bool crosses = root->crossing > 0;
+  /* A released node may go, and the tree with it, once its waiters' loop has
+   * the lock. */
+  if (crosses) dusk__ref(&root->node.base);
+  dusk__root_unlock(root);
+  if (away != NULL) dusk__waiters_send(away);
+  if (crosses) {
+    cross(root);
+    dusk__root_unref(root);
+  }
+}
+
+/* -- A bridge's life ------------------------------------------------------ */
+
+int dusk__bridge_new(dusk_context_t *parent, dusk__root_t *root,
+                     dusk_context_t **ret_ctx) {
   dusk__node_t *above = dusk__node_of(parent);
-  dusk__node_t *own = &dusk__node_of(root)->root->node;
-  if (above->root == own->root)
-    return dusk_context_with_cancel(parent, ret_ctx);
   dusk__bridge_t *bridge = calloc(1, sizeof(*bridge));
   if (bridge == NULL) return UV_ENOMEM;
 
   /* First the bridge, so that nobody tells one that isn't there yet. */
   dusk__node_t *node = &bridge->timed.node;
-  dusk_context_ref(&own->base);
-  dusk__node_fill(node, DUSK__BRIDGE, parent, own);
-  dusk__root_lock(node->root);
+  dusk__ref(&root->node.base);
+  dusk__node_fill(node, DUSK__BRIDGE, parent, &root->node);
+  dusk__root_lock(root);
   dusk__node_adopt(node);
-  dusk__root_unlock(node->root);
+  dusk__root_unlock(root);
 
   dusk__node_t *inlet = &bridge->inlet;
   inlet->base.kind = DUSK__INLET;
@@ -162,11 +163,12 @@ int dusk_context_with_root(dusk_context_t *parent, dusk_context_t *root,
   return 0;
 }
 
-int dusk__context_hold(dusk_context_t *ctx, dusk_context_t *root,
-                       dusk_context_t **ret_ctx) {
-  if (dusk__node_of(ctx)->root != dusk__node_of(root)->root)
-    return dusk_context_with_root(ctx, root, ret_ctx);
-  *ret_ctx = dusk_context_ref(ctx);
+int dusk__bridge_hold(dusk_context_t *ctx, dusk__root_t *root,
+                      dusk_context_t **ret_ctx) {
+  if (dusk__node_of(ctx)->root != root)
+    return dusk__bridge_new(ctx, root, ret_ctx);
+  dusk__ref(ctx);
+  *ret_ctx = ctx;
   return 0;
 }
 
@@ -197,5 +199,5 @@ void dusk__bridge_free(dusk__bridge_t *bridge) {
   pthread_mutex_unlock(&carrying);
   root = bridge->timed.node.root;
   free(bridge);
-  dusk_context_unref(&root->node.base);
+  dusk__root_unref(root);
 }

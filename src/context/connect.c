@@ -9,7 +9,10 @@
  * that the caller's handle exists only once there is something in it. Between
  * two steps nothing is open, and the context is asked first. */
 #include <dusk/calls.h>
-#include "tree.h"
+#include "bridge.h"
+#include "handles.h"
+#include "loop.h"
+#include "waiter.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,8 +56,8 @@ static void finish(dial_t *dial, int err) {
   atomic_fetch_sub(&dial->root->users, 1);
   uv_freeaddrinfo(dial->resolved);
   if (dial->is_stray) {
-    dusk__root_handle_opened(dial->root);
-    dusk__stray_found(dial->root, (uv_handle_t *)&dial->handle);
+    dusk__handle_opened(dial->root);
+    dusk__handle_strayed(dial->root, (uv_handle_t *)&dial->handle);
   } else {
     free(dial);
   }
@@ -255,7 +258,7 @@ int dusk_context_connect(dusk_context_t *ctx, dusk_context_t *root,
   if (port > UINT16_MAX) return UV_EINVAL;
   dial_t *dial = calloc(1, sizeof(*dial));
   if (dial == NULL) return UV_ENOMEM;
-  int err = dusk__context_hold(ctx, root, &dial->ctx);
+  int err = dusk__bridge_hold(ctx, dusk__node_of(root)->root, &dial->ctx);
   if (err != 0) {
     free(dial);
     return err;
@@ -265,7 +268,7 @@ int dusk_context_connect(dusk_context_t *ctx, dusk_context_t *root,
   dial->cb = cb;
   dial->arg = arg;
   dial->fd = -1;
-  dusk__root_expect_loop(dial->root);
+  dusk__loop_expect(dial->root);
   err = start(dial, host, service, port);
   if (err != 0) {
     dusk_context_unref(dial->ctx);

@@ -5,7 +5,8 @@
  * the storage is the library's, and goes when the pool has given it back. A
  * look-up under a context that has ended already is a waiter alone. */
 #include <dusk/calls.h>
-#include "tree.h"
+#include "bridge.h"
+#include "loop.h"
 
 #include <stdlib.h>
 
@@ -65,7 +66,7 @@ int dusk_context_getaddrinfo(dusk_context_t *ctx, dusk_context_t *root,
     return UV_EINVAL;
   lookup_t *lookup = calloc(1, sizeof(*lookup));
   if (lookup == NULL) return UV_ENOMEM;
-  int err = dusk__context_hold(ctx, root, &lookup->ctx);
+  int err = dusk__bridge_hold(ctx, dusk__node_of(root)->root, &lookup->ctx);
   if (err != 0) {
     free(lookup);
     return err;
@@ -74,7 +75,7 @@ int dusk_context_getaddrinfo(dusk_context_t *ctx, dusk_context_t *root,
   lookup->cb = cb;
   lookup->arg = arg;
   lookup->is_queued = dusk_context_err(lookup->ctx) == 0;
-  dusk__root_expect_loop(lookup->root);
+  dusk__loop_expect(lookup->root);
   if (lookup->is_queued) {
     err = uv_getaddrinfo(dusk_context_loop(root), &lookup->req, on_resolved,
                          node, service, hints);

@@ -5,7 +5,7 @@
  * million deadlines in a row need no stack. A child's `prev` is its left
  * neighbour or, for the first child, its parent. Called under the tree's
  * lock. */
-#include "tree.h"
+#include "heap.h"
 
 static uint64_t deadline(dusk__timed_t *timed) {
   return atomic_load_explicit(&timed->node.deadline, memory_order_relaxed);

@@ -12,7 +12,9 @@
  * How a signal is taken from the process and given back: capture.c. */
 #include <dusk/signal.h>
 #include "capture.h"
-#include "tree.h"
+#include "handles.h"
+#include "loop.h"
+#include "waiter.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -44,7 +46,7 @@ int dusk_signals_new(dusk_context_t *root, unsigned capacity,
                      dusk_signals_t **ret_signals) {
   if (root == NULL || ret_signals == NULL || dusk_context_loop(root) == NULL)
     return UV_EINVAL;
-  dusk__root_expect_loop(dusk__node_of(root)->root);
+  dusk__loop_expect(dusk__node_of(root)->root);
   size_t size = sizeof(dusk_signals_t) + 1 + capacity;
   /* Where a size_t has no more bits than an unsigned. */
   dusk_signals_t *signals = size > capacity ? malloc(size) : NULL;
@@ -117,7 +119,7 @@ static void post_ready(dusk_signals_t *signals) {
 int dusk_signals_receive(dusk_signals_t *signals, dusk_signals_cb cb,
                          void *arg) {
   if (signals == NULL) return UV_EINVAL;
-  dusk__root_expect_loop(signals->root);
+  dusk__loop_expect(signals->root);
   if (cb == NULL)
     dusk_waiter_stop(&signals->ready);
   else if (signals->cb != NULL)
@@ -144,7 +146,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
 
 static void on_closed(uv_handle_t *handle) {
   watch_t *watch = (watch_t *)handle;
-  dusk__root_handle_closed(watch->root);
+  dusk__handle_closed(watch->root);
   free(watch);
 }
 
@@ -156,7 +158,7 @@ static void stop_watch(watch_t *watch) {
   uv_handle_t *handle = (uv_handle_t *)&watch->capture.handle;
   watch->signals = NULL;
   if (uv_is_closing(handle))
-    dusk__stray_found(watch->root, handle);
+    dusk__handle_strayed(watch->root, handle);
   else
     uv_close(handle, on_closed);
 }
@@ -211,7 +213,7 @@ static int add_watch(dusk_signals_t *signals, int signum) {
     return err;
   }
   uv_unref((uv_handle_t *)handle);
-  dusk__root_handle_opened(root);
+  dusk__handle_opened(root);
   watch->capture.on_muted = on_muted;
   watch->signals = signals;
   watch->root = root;
@@ -245,7 +247,7 @@ static size_t length(size_t count) {
 int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
                         size_t count) {
   if (signals == NULL || (signums == NULL && count > 0)) return UV_EINVAL;
-  dusk__root_expect_loop(signals->root);
+  dusk__loop_expect(signals->root);
   stop_muted(signals);
   watch_t *before = signals->watches;
   for (size_t i = 0; i < length(count); i++) {
@@ -263,14 +265,14 @@ int dusk_signals_notify(dusk_signals_t *signals, const int *signums,
 
 void dusk_signals_stop(dusk_signals_t *signals) {
   if (signals == NULL) return;
-  dusk__root_expect_loop(signals->root);
+  dusk__loop_expect(signals->root);
   stop_watches(signals, NULL);
   post_ready(signals);
 }
 
 void dusk_signals_free(dusk_signals_t *signals) {
   if (signals == NULL) return;
-  dusk__root_expect_loop(signals->root);
+  dusk__loop_expect(signals->root);
   stop_watches(signals, NULL);
   dusk_waiter_stop(&signals->ready);
   dusk_waiter_stop(&signals->muted);

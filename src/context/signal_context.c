@@ -4,7 +4,9 @@
  * counts; what comes later stays captured until the stop. The signals' numbers
  * are kept for its text. */
 #include <dusk/signal.h>
-#include "tree.h"
+#include "node.h"
+#include "signal_text.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* signal_text.c: signals in words, as Go prints them, and as causes. */
+#include "signal_text.h"
 #include <dusk/signal.h>
-#include "tree.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
  * thread, releases the child; a stop needs it until the waiter is stopped, or
  * until a callback that came second has left (`left`). */
 #include <dusk/calls.h>
-#include "tree.h"
+#include "bridge.h"
 
 #include <sched.h>
 
@@ -53,7 +53,7 @@ int dusk_context_sleep(dusk_context_t *ctx, dusk_sleep_t *sleep,
       dusk_context_loop(root) == NULL)
     return UV_EINVAL;
   dusk_context_t *held, *child;
-  int err = dusk__context_hold(ctx, root, &held);
+  int err = dusk__bridge_hold(ctx, dusk__node_of(root)->root, &held);
   if (err != 0) return err;
   err = dusk_context_with_timeout(held, duration_ms, &slept, &child);
   dusk_context_unref(held);

@@ -8,7 +8,7 @@
  * deadline may have changed between the two; then they don't meet, and it is
  * done anew.
  */
-#include "tree.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -185,7 +185,7 @@ static const char *kind_of(const dusk__node_t *node) {
 /* The context that a node in a list of children is, or stands for. */
 static const dusk_context_t *context_of(const dusk__node_t *node) {
   if (node->base.kind != DUSK__INLET) return &node->base;
-  return &dusk__container_of(node, dusk__bridge_t, inlet)->timed.node.base;
+  return &dusk__bridge_of(node)->timed.node.base;
 }
 
 static unsigned count_waiters(const dusk__node_t *node) {

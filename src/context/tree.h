@@ -1,4 +1,4 @@
-/* tree.h: what the context module's own files know of a tree.
+/* tree.h: what a tree consists of; all that stands above works on it.
  *
  * Two sorts of contexts: nodes, which can end, and value layers, which only
  * answer for a key and else pass every question to the node above them. A
@@ -104,11 +104,19 @@ struct dusk__hooked {
   dusk__hooked_t *next;
 };
 
+/* What the loop's side of a root leaves to those above it. Loop thread. */
+typedef struct {
+  /* The time is `now`: ends what has a deadline that has passed. Under the
+   * lock, which it releases. */
+  void (*end_passed)(dusk__root_t *root, uint64_t now);
+  void (*call_due)(dusk__root_t *root); /* the waiters */
+} dusk__calls_t;
+
 struct dusk__root {
   dusk__node_t node;
   uv_mutex_t lock;
   _Atomic(uv_thread_t) thread; /* that turns the loop, or was the last to */
-  atomic_int phase;            /* whether it does; in root.c */
+  atomic_int phase;            /* whether it does; in loop.c */
   atomic_bool woken;           /* there is something to look for */
   _Atomic(uv_loop_t *) loop;   /* NULL since detach */
   uv_timer_t timer;
@@ -116,9 +124,10 @@ struct dusk__root {
   uv_prepare_t prepare;
   uv_check_t check;
   unsigned handles; /* open on the loop, the signals' too; loop thread */
-  unsigned strays;  /* of these, closed by somebody else; in strays.c */
+  unsigned strays;  /* of these, closed by somebody else; in handles.c */
   uv_handle_t *strayed;
   uv_idle_t last;
+  const dusk__calls_t *calls;
   dusk_detach_cb detach_cb;
   void *detach_arg;
 
@@ -141,13 +150,6 @@ struct dusk__root {
   atomic_uint keep;  /* those of them that keep uv_run going */
 };
 
-/* Where a text is put down: at `at`, which goes on also past `room`. */
-struct dusk__text {
-  char *buf;
-  size_t room;
-  size_t at;
-};
-
 #define dusk__container_of(ptr, type, member)                                  \
   ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -157,9 +159,15 @@ struct dusk__text {
 #define DUSK__NOINLINE
 #endif
 
+/* -- Asking and holding --------------------------------------------------- */
+
 /* The node that answers for a context. */
 static inline dusk__node_t *dusk__node_of(const dusk_context_t *ctx) {
   return ctx->kind == DUSK__VALUE ? ctx->above : (dusk__node_t *)ctx;
+}
+
+static inline dusk__bridge_t *dusk__bridge_of(const dusk__node_t *inlet) {
+  return dusk__container_of(inlet, dusk__bridge_t, inlet);
 }
 
 /* A fresh node begins to age; its age. Only debug builds have ages: the build
@@ -182,17 +190,6 @@ static inline uint64_t dusk__node_age(const dusk__node_t *node, uint64_t now) {
 #endif
 }
 
-/* Waits for the lock, in root.c. */
-void dusk__root_lock_busy(dusk__root_t *root);
-
-static inline void dusk__root_lock(dusk__root_t *root) {
-  if (uv_mutex_trylock(&root->lock) != 0) dusk__root_lock_busy(root);
-}
-
-static inline void dusk__root_unlock(dusk__root_t *root) {
-  uv_mutex_unlock(&root->lock);
-}
-
 /* Whether it has ended; to somebody outside, dusk__waiters_handed_over. */
 static inline int dusk__err_of(dusk__node_t *node) {
   int err = atomic_load_explicit(&node->err, memory_order_acquire);
@@ -203,144 +200,39 @@ static inline uint64_t dusk__deadline_of(dusk__node_t *node) {
   return atomic_load_explicit(&node->deadline, memory_order_relaxed);
 }
 
-/* -- context.c ------------------------------------------------------------ */
+static inline void dusk__ref(dusk_context_t *ctx) {
+  atomic_fetch_add_explicit(&ctx->refs, 1, memory_order_relaxed);
+}
 
-/* Makes `node`, fresh memory, a child of `parent` with one reference. Takes
- * the lock. Does no more than with_cancel needs. */
-void dusk__node_init(dusk__node_t *node, int kind, dusk_context_t *parent);
+/* -- The lock ------------------------------------------------------------- */
 
-/* Ends a live node and all below it. Under the lock, which is to be released
- * by dusk__settle then: that takes care of the waiters that must be called on
- * other roots' loops, which are added to `away`, and of other trees. */
-void dusk__node_end(dusk__node_t *node, int err, const dusk_cause_t *cause,
-                    dusk_waiter_t **away);
+/* Waits for it. */
+void dusk__root_lock_busy(dusk__root_t *root);
 
-/* The same for a node in the heap, because its deadline has passed. */
-void dusk__timed_end(dusk__timed_t *timed, dusk_waiter_t **away);
+static inline void dusk__root_lock(dusk__root_t *root) {
+  if (uv_mutex_trylock(&root->lock) != 0) dusk__root_lock_busy(root);
+}
 
-/* The same for whichever node has the deadline that has passed for this one,
- * if it has. */
-void dusk__node_end_passed(dusk__node_t *node, uint64_t now,
-                           dusk_waiter_t **away);
+static inline void dusk__root_unlock(dusk__root_t *root) {
+  uv_mutex_unlock(&root->lock);
+}
 
-/* Gives a live node an own deadline, unless it is later than what the node has,
- * and tells those below. As dusk__node_end. */
-void dusk__timed_bring(dusk__timed_t *timed, uint64_t deadline_ns, uint64_t now,
-                       dusk_waiter_t **away);
+/* -- Roots and walks ------------------------------------------------------ */
 
-/* Fills in what all nodes have; `parent` gains a reference. `above` is the
- * node in whose tree this one will be. */
-void dusk__node_fill(dusk__node_t *node, int kind, dusk_context_t *parent,
-                     dusk__node_t *above);
+/* A root without a loop, with one reference. Errors: UV_ENOMEM, what
+ * uv_mutex_init tells. */
+int dusk__root_new(dusk__root_t **ret_root);
 
-/* Links a new node below the one above it, or ends it if that has ended.
- * Under the lock. */
-void dusk__node_adopt(dusk__node_t *node);
+/* Nobody refers to it any more. */
+void dusk__root_free(dusk__root_t *root);
 
-/* Releases the lock of a tree in which something may have ended, and passes
- * the end on to where it belongs. */
-void dusk__settle(dusk__root_t *root, dusk_waiter_t *away);
+/* Drops a reference, and frees it if that was the last one. */
+void dusk__root_unref(dusk__root_t *root);
 
 /* The node after `node` in a walk through all below `top`, parents first; NULL
  * at the end. What is below `node` is passed over if not `descend`. Under the
  * lock. */
 dusk__node_t *dusk__node_next(dusk__node_t *top, dusk__node_t *node,
                               bool descend);
-
-/* -- bridge.c ------------------------------------------------------------- */
-
-/* Holds a context as one of `root`'s tree, for the loop there to serve its
- * deadline: by a reference, or from another tree by a bridge, which holds it.
- * To be given back by unref. Errors: UV_ENOMEM, for a bridge. */
-int dusk__context_hold(dusk_context_t *ctx, dusk_context_t *root,
-                       dusk_context_t **ret_ctx);
-
-/* An inlet has ended, or tells a new deadline. Under the lock of its tree. */
-void dusk__bridge_changed(dusk__node_t *inlet);
-
-/* Tells all bridges below `root`, through all trees, what has changed; when it
- * returns, that is so, whoever changed it. No lock held. */
-void dusk__bridges_cross(dusk__root_t *root);
-
-/* A bridge has been cancelled: it leaves its parent. */
-void dusk__bridge_leave(dusk__bridge_t *bridge);
-
-/* The last reference is gone. Does not release the parent. */
-void dusk__bridge_free(dusk__bridge_t *bridge);
-
-/* -- heap.c --------------------------------------------------------------- */
-
-void dusk__heap_insert(dusk__timed_t **heap, dusk__timed_t *timed);
-void dusk__heap_remove(dusk__timed_t **heap, dusk__timed_t *timed);
-
-/* -- waiter.c ------------------------------------------------------------- */
-
-/* Makes all waiters of a node that ends due. True if some are still to be
- * handed over. Under the lock. */
-bool dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away);
-
-/* A live node tells an earlier deadline, or its first. Under the lock. */
-void dusk__waiters_told(dusk__node_t *node, bool is_first);
-
-/* Hands over what dusk__node_end has gathered. No lock held. */
-void dusk__waiters_send(dusk_waiter_t *away);
-
-/* The err of a node that has ended, when all its waiters are due. */
-int dusk__waiters_handed_over(dusk__node_t *node);
-
-/* Has `cb` called in the next turn of the root's loop, without a context.
- * dusk_waiter_stop works as ever. Takes the lock. */
-void dusk__waiter_post(dusk_waiter_t *waiter, dusk__root_t *root,
-                       dusk_waiter_cb cb);
-
-/* Calls what was due when it was called. Loop thread. */
-void dusk__waiters_run(dusk__root_t *root);
-
-/* -- signal_text.c -------------------------------------------------------- */
-
-/* The cause of what this signal cancels. */
-const dusk_cause_t *dusk__signal_cause(int signum);
-
-/* -- text.c --------------------------------------------------------------- */
-
-/* Adds a piece, as far as there is room. */
-void dusk__text_add(dusk__text_t *text, const char *piece);
-
-/* -- root.c --------------------------------------------------------------- */
-
-/* Sees to it that the timer fires in time for the heap's least; often does
- * nothing. Under the lock, any thread. */
-void dusk__root_arm(dusk__root_t *root);
-
-/* Changes `keep`. The root has users. Any thread, any lock. */
-void dusk__root_keep(dusk__root_t *root, int change);
-
-/* Has the loop look for what is due. The root has users. */
-void dusk__root_wake(dusk__root_t *root);
-
-/* Releases a hooked node on the loop's thread, at once if this is it. */
-void dusk__root_release(dusk__root_t *root, dusk__hooked_t *hooked);
-
-/* Asserts what belongs to the loop's thread; between two turns that is who
- * calls. */
-void dusk__root_expect_loop(dusk__root_t *root);
-
-/* A handle on the root's loop has been opened; has been closed. */
-void dusk__root_handle_opened(dusk__root_t *root);
-void dusk__root_handle_closed(dusk__root_t *root);
-
-/* -- strays.c ------------------------------------------------------------- */
-
-/* A handle was found to be closed by somebody else. `handle` is NULL, or begins
- * the allocation that is to be freed when libuv has let go of it. */
-void dusk__stray_found(dusk__root_t *root, uv_handle_t *handle);
-
-/* Counts those that were found as closed once that is sure, on the loop. */
-void dusk__strays_see_off(dusk__root_t *root, uv_loop_t *loop);
-
-/* -- root.c, the end ------------------------------------------------------ */
-
-/* Nobody refers to the root any more. */
-void dusk__root_free(dusk__root_t *root);
 
 #endif

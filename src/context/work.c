@@ -5,7 +5,8 @@
  * request's end that ends the work. Work under a context that has ended
  * already is a waiter alone. */
 #include <dusk/calls.h>
-#include "tree.h"
+#include "bridge.h"
+#include "loop.h"
 
 static dusk__root_t *root_of(dusk_work_t *work) {
   return dusk__node_of(work->root)->root;
@@ -49,8 +50,8 @@ int dusk_context_work(dusk_context_t *ctx, dusk_work_t *work,
   if (ctx == NULL || work == NULL || root == NULL || work_cb == NULL ||
       after_cb == NULL || dusk_context_loop(root) == NULL)
     return UV_EINVAL;
-  dusk__root_expect_loop(dusk__node_of(root)->root);
-  int err = dusk__context_hold(ctx, root, &work->held);
+  dusk__loop_expect(dusk__node_of(root)->root);
+  int err = dusk__bridge_hold(ctx, dusk__node_of(root)->root, &work->held);
   if (err != 0) return err;
   work->ctx = ctx;
   work->root = root;

@@ -4,7 +4,7 @@
 
 #include "tree.h"
 
-/* Releases the lock, and then does as settle. */
+/* What dusk__settle does where the lock is not all. */
 void dusk__settle_far(dusk__root_t *root, dusk_waiter_t *away);
 
 /* Releases the lock of a tree in which something may have ended, and passes

@@ -17,7 +17,7 @@ import pytest
 
 from sources import ROOT, c_files
 
-PARTS = ["context"]
+PARTS = ["context", "http"]
 
 
 def order_of(cmake):

@@ -313,7 +313,8 @@ CHILD_TEST(sig_029_a_flood_is_no_harm) {
   must(uv_thread_create(&thread, flood, &done) == 0);
   uint64_t until = uv_hrtime() + 100 * MS;
   int got = 0;
-  while (uv_hrtime() < until) {
+  /* On a busy machine the flood may be late. */
+  while (uv_hrtime() < until || got == 0) {
     dusk_signals_t *signals = receiver(env, 1, &usr1, 1);
     serve_turn(env);
     got += dusk_signals_next(signals) != 0;
@@ -324,7 +325,6 @@ CHILD_TEST(sig_029_a_flood_is_no_harm) {
     must(dusk_signals_next(signals) == 0);
     dusk_signals_free(signals);
   }
-  must(got > 0);
   done = true;
   uv_thread_join(&thread);
   serve_turn(env);

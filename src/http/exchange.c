@@ -37,8 +37,8 @@ static void clear(dusk__exchange_t *ex) {
   memset((char *)&ex->req + KEPT_REQUEST, 0, sizeof(ex->req) - KEPT_REQUEST);
   memset((char *)&ex->res + KEPT_RESPONSE, 0, sizeof(ex->res) - KEPT_RESPONSE);
   ex->req.body_state = DUSK__BODY_ENDED;
-  ex->res.fields.len = 0;
-  ex->res.fields.terminated = false;
+  ex->res.fields = (dusk__h1_fields_t){.arena = &ex->arena};
+  dusk__arena_reset(&ex->arena);
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->cause = NULL;
@@ -58,10 +58,7 @@ static bool is_blank(const dusk__exchange_t *ex) {
 /* What hangs on it. */
 static void free_buffers(dusk__exchange_t *ex) {
   dusk__h1_free_buffers(&ex->h1);
-  free(ex->req.text);
-  free(ex->res.fields.text);
-  ex->req.text = ex->res.fields.text = NULL;
-  ex->req.text_capacity = ex->res.fields.capacity = 0;
+  dusk__arena_free(&ex->arena);
 }
 
 static void free_one(dusk__exchange_t *ex) {
@@ -191,13 +188,21 @@ void dusk__ex_timed_out(dusk__exchange_t *ex) {
   ex->cause = &dusk_timed_out;
 }
 
+const char *dusk__ex_copy(dusk__exchange_t *ex, const char *text, size_t len) {
+  char *copy = dusk__arena_alloc(&ex->arena, len + 1);
+  if (copy == NULL) return NULL;
+  memcpy(copy, text, len);
+  copy[len] = '\0';
+  return copy;
+}
+
 const char *dusk__ex_peer(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   if (req->peer) return req->peer;
   if (ex->wire == NULL) return "";
   char text[DUSK__ADDRESS_TEXT_BYTES];
   dusk__address_text(&ex->wire->address.any, text, sizeof(text));
-  req->peer = strdup(text);
+  req->peer = dusk__ex_copy(ex, text, strlen(text));
   return req->peer ? req->peer : "";
 }
 
@@ -232,10 +237,8 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   if (ex->worker->config->on_request_end) tell_end(ex);
   ex->callbacks--;
   dusk_context_unref(req->ctx);
-  free(req->collected);
-  free(req->peer);
   req->ctx = NULL;
-  req->collected = req->peer = NULL;
+  req->collected = NULL;
   retire_handle(ex);
 }
 

@@ -12,6 +12,7 @@
 #ifndef DUSK_HTTP_EXCHANGE_H
 #define DUSK_HTTP_EXCHANGE_H
 
+#include "arena.h"
 #include "census.h"
 #include "h1.h"
 #include "h1_compose.h"
@@ -32,12 +33,9 @@ typedef enum dusk__body {
 } dusk__body_t;
 
 typedef struct dusk__request {
-  /* What is set when it is used, and what the exchange's end frees. */
-  char *text; /* copies of parts of the target; kept for reuse */
-  size_t text_capacity;
+  /* What is set when it is used, and what the exchange's end releases. */
   dusk_context_t *ctx;
   dusk_waiter_t timeout; /* of request_timeout_ms */
-  char *peer;            /* text; NULL until asked for */
   char *collected;       /* by dusk_request_collect, on top of body_cb */
   size_t collected_len;
   size_t collected_capacity;
@@ -52,13 +50,16 @@ typedef struct dusk__request {
   dusk_body_cb body_cb;
   void *body_arg;
   void *data;
+  const char *path; /* these three as texts; NULL until asked for */
+  const char *host;
+  const char *peer;
   uint64_t begun_ms;
   bool continued : 1; /* the client waits for no 100 (any more) */
   bool timed : 1;     /* `timeout` is registered */
 } dusk__request_t;
 
 typedef struct dusk__response {
-  dusk__h1_fields_t fields; /* its memory is kept for reuse */
+  dusk__h1_fields_t fields;
 
   /* From here on it is blank before each message. */
   uint64_t declared_length; /* DUSK_OFF: not declared */
@@ -104,6 +105,7 @@ struct dusk__exchange {
   bool is_cut : 1; /* its answer can't be completed */
 
   dusk__h1_t h1;
+  dusk__arena_t arena;  /* of the message that it is now */
   char length_text[21]; /* of res.declared_length, for who asks */
   dusk__request_t req;
   dusk__response_t res;
@@ -207,6 +209,9 @@ static inline void dusk__ex_go_on(dusk__exchange_t *ex) {
 
 /* Its request's first byte has come. */
 void dusk__ex_begin(dusk__exchange_t *ex);
+
+/* A NUL-terminated copy in its arena; NULL when memory ran out. */
+const char *dusk__ex_copy(dusk__exchange_t *ex, const char *text, size_t len);
 
 /* The peer's address as text, "" when that is not known any more; note: now, if
  * on_request_end, which may come later than the connection's end, can want it.

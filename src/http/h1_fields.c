@@ -1,7 +1,6 @@
 #include "h1_fields.h"
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <uv.h>
 
 enum { MAX_BYTES = 32768, FIRST_BYTES = 256 };
@@ -11,7 +10,8 @@ static int make_room(dusk__h1_fields_t *fields, size_t more) {
   if (need > MAX_BYTES) return UV_ENOBUFS;
   if (need <= fields->capacity) return 0;
   size_t capacity = need < FIRST_BYTES ? FIRST_BYTES : 2 * need;
-  char *larger = realloc(fields->text, capacity);
+  char *larger =
+      dusk__arena_grow(fields->arena, fields->text, fields->capacity, capacity);
   if (larger == NULL) return UV_ENOMEM;
   fields->text = larger;
   fields->capacity = capacity;

@@ -3,13 +3,16 @@
 #ifndef DUSK_HTTP_H1_FIELDS_H
 #define DUSK_HTTP_H1_FIELDS_H
 
+#include "arena.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <strings.h>
 
-/* Blank when all but text and capacity are 0. */
+/* Blank when all but the arena, where the text lies, is 0. */
 typedef struct dusk__h1_fields {
+  dusk__arena_t *arena;
   char *text; /* "Name: value\r\n" ... */
   size_t capacity;
   size_t len;

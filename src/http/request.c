@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -28,30 +27,14 @@ const char *dusk_request_target(const dusk_request_t *handle) {
   return ex ? dusk__h1_target(&ex->h1) : "";
 }
 
-/* A part of the target with a NUL behind it; path and host have half of the
- * text buffer each. */
-static const char *copy(dusk__exchange_t *ex, size_t place, const char *part,
-                        size_t len) {
-  dusk__request_t *req = &ex->req;
-  size_t half = ex->h1.target_len + 2;
-  if (req->text_capacity < 2 * half) {
-    char *text = realloc(req->text, 2 * half);
-    if (text == NULL) return NULL;
-    req->text = text;
-    req->text_capacity = 2 * half;
-  }
-  char *to = req->text + place * half;
-  memcpy(to, part, len);
-  to[len] = '\0';
-  return to;
-}
-
 const char *dusk_request_path(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
   size_t len;
   const char *path = dusk__h1_path(&ex->h1, &len);
-  return path[len] == '\0' ? path : copy(ex, 0, path, len);
+  if (path[len] == '\0') return path;
+  if (ex->req.path == NULL) ex->req.path = dusk__ex_copy(ex, path, len);
+  return ex->req.path;
 }
 
 const char *dusk_request_query(dusk_request_t *handle) {
@@ -68,8 +51,12 @@ const char *dusk_request_host(dusk_request_t *handle) {
   const char *target = dusk__h1_target(h1);
   const char *authority = strstr(target, "://");
   const char *path = dusk__h1_at(h1, h1->path);
-  if (authority && authority < path)
-    return copy(ex, 1, authority + 3, (size_t)(path - authority - 3));
+  if (authority && authority < path) {
+    authority += 3;
+    if (ex->req.host == NULL)
+      ex->req.host = dusk__ex_copy(ex, authority, (size_t)(path - authority));
+    return ex->req.host;
+  }
   if (h1->host_field < 0) return "";
   return dusk__h1_at(h1, h1->fields[h1->host_field].value);
 }
@@ -200,6 +187,11 @@ uv_loop_t *dusk_request_loop(const dusk_request_t *handle) {
 void *dusk_request_worker_data(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
   return ex ? ex->worker->data : NULL;
+}
+
+void *dusk_request_alloc(dusk_request_t *handle, size_t size) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? dusk__arena_alloc(&ex->arena, size) : NULL;
 }
 
 void dusk_request_set_data(dusk_request_t *handle, void *data) {

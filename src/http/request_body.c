@@ -2,7 +2,6 @@
 #include "body.h"
 #include "connection.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void send_continue(dusk__exchange_t *ex) {
@@ -71,7 +70,8 @@ static int grow_collected(dusk__exchange_t *ex, size_t more) {
   if (req->collected_capacity == 0 && ex->h1.content_length != DUSK_OFF)
     capacity = ex->h1.content_length + 1; /* at most max_bytes, see below */
   if (capacity < need) capacity = need;
-  char *larger = realloc(req->collected, capacity);
+  char *larger = dusk__arena_grow(&ex->arena, req->collected,
+                                  req->collected_capacity, capacity);
   if (larger == NULL) return UV_ENOMEM;
   req->collected = larger;
   req->collected_capacity = capacity;

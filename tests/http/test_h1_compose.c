@@ -43,7 +43,8 @@ static void add(dusk__h1_fields_t *fields, const char *name,
 }
 
 static void a_usual_answer(void **state) {
-  dusk__h1_fields_t none = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t none = {.arena = &arena};
   (void)state;
   dusk__h1_head_t head = usual(&none);
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE LENGTH "\r\n");
@@ -62,7 +63,8 @@ static void a_usual_answer(void **state) {
 }
 
 static void each_framing(void **state) {
-  dusk__h1_fields_t none = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t none = {.arena = &arena};
   (void)state;
   dusk__h1_head_t head = usual(&none);
   head.framing = DUSK__FRAMED_BY_CHUNKS;
@@ -80,7 +82,8 @@ static void each_framing(void **state) {
 }
 
 static void status_lines(void **state) {
-  dusk__h1_fields_t none = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t none = {.arena = &arena};
   (void)state;
   dusk__h1_head_t head = usual(&none);
   head.status = 404;
@@ -91,11 +94,12 @@ static void status_lines(void **state) {
   head.dated = NULL; /* the handler's own */
   add(&none, "Date", "d");
   assert_composed(&head, "HTTP/1.1 200 OK\r\nDate: d\r\n" LENGTH "\r\n");
-  free(none.text);
+  dusk__arena_free(&arena);
 }
 
 static void connection_says_what_will_be(void **state) {
-  dusk__h1_fields_t none = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t none = {.arena = &arena};
   (void)state;
   dusk__h1_head_t head = usual(&none);
   head.close = true;
@@ -112,7 +116,8 @@ static void connection_says_what_will_be(void **state) {
 }
 
 static void the_handlers_options_are_in_the_one_field(void **state) {
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   (void)state;
   add(&fields, "Connection", " Upgrade ,close,\tKeep-Alive");
   add(&fields, "A", "b");
@@ -136,13 +141,14 @@ static void the_handlers_options_are_in_the_one_field(void **state) {
   dusk__h1_fields_remove(&fields, "connection", 10, fields.len);
   add(&fields, "Connection", "close"); /* it was, and isn't any more */
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE "A: b\r\n" LENGTH "\r\n");
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 /* As many options as fit, which grow most. */
 static void options_stay_within_the_bound(void **state) {
   static char value[30000];
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   (void)state;
   for (size_t i = 0; i + 1 < sizeof(value); i++)
     value[i] = i % 2 ? ',' : 'a';
@@ -156,11 +162,12 @@ static void options_stay_within_the_bound(void **state) {
   char *text = malloc(bound);
   assert_true((size_t)(dusk__h1_put_head(text, &head) - text) <= bound);
   free(text);
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 static void values_that_were_given_out_are_whole_again(void **state) {
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   (void)state;
   add(&fields, "A", "b");
   add(&fields, "C", "d");
@@ -168,7 +175,7 @@ static void values_that_were_given_out_are_whole_again(void **state) {
   dusk__h1_head_t head = usual(&fields);
   assert_composed(&head,
                   "HTTP/1.1 200 OK\r\n" DATE "A: b\r\nC: d\r\n" LENGTH "\r\n");
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 static void chunk_heads_are_hexadecimal(void **state) {

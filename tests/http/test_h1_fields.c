@@ -18,7 +18,8 @@ static void assert_text(const dusk__h1_fields_t *fields, const char *text) {
 }
 
 static void lines_are_added_and_removed(void **state) {
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   (void)state;
   assert_int_equal(add(&fields, "A", "b"), 0);
   assert_int_equal(add(&fields, "Bc", ""), 0);
@@ -33,11 +34,12 @@ static void lines_are_added_and_removed(void **state) {
   dusk__h1_fields_remove(&fields, "bc", 2, fields.len);
   assert_int_equal(fields.len, 0);
   assert_false(dusk__h1_fields_has(&fields, "a", 1));
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 static void a_value_may_be_one_of_ours(void **state) {
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   char name[] = "A0";
   (void)state;
   assert_int_equal(add(&fields, name, "0123456789abcdef"), 0);
@@ -53,12 +55,13 @@ static void a_value_may_be_one_of_ours(void **state) {
   dusk__h1_fields_unterminate(&fields);
   assert_false(fields.terminated);
   assert_null(memchr(fields.text, '\0', fields.len));
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 static void they_have_a_limit(void **state) {
   static char value[32768];
-  dusk__h1_fields_t fields = {0};
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
   (void)state;
   memset(value, 'v', sizeof(value) - 1);
   assert_int_equal(add(&fields, "A", value), UV_ENOBUFS);
@@ -67,7 +70,7 @@ static void they_have_a_limit(void **state) {
   assert_int_equal(add(&fields, "A", value), 0);
   assert_int_equal(fields.len, 32768);
   assert_int_equal(add(&fields, "B", ""), UV_ENOBUFS);
-  free(fields.text);
+  dusk__arena_free(&arena);
 }
 
 int main(void) {

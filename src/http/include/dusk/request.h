@@ -81,6 +81,12 @@ DUSK_EXTERN uv_loop_t *dusk_request_loop(const dusk_request_t *req);
  * that is nothing, and once on_worker_stop has been called. */
 DUSK_EXTERN void *dusk_request_worker_data(const dusk_request_t *req);
 
+/* Memory for the handler, aligned for anything, that goes with the request:
+ * good for as long as that (see dusk_handler_cb), in on_request_end, too, and
+ * not to be freed. Small pieces cost no allocation. NULL when memory ran out,
+ * or for a request that is over. */
+DUSK_EXTERN void *dusk_request_alloc(dusk_request_t *req, size_t size);
+
 /* Something of the handler's own, kept with the request; NULL at first. */
 DUSK_EXTERN void dusk_request_set_data(dusk_request_t *req, void *data);
 DUSK_EXTERN void *dusk_request_data(const dusk_request_t *req);

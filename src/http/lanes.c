@@ -49,13 +49,12 @@ static bool make_fds_room(dusk__lane_t *lane, size_t word) {
   return true;
 }
 
-static void on_opened(dusk__worker_t *worker, int fd) {
-  dusk__lane_t *lane = lane_of(worker);
+/* With the lock. From when it is passed: one that the lane has taken, and not
+ * yet begun, is to be found, too. */
+static void add_fd(dusk__lane_t *lane, int fd) {
   size_t word = (size_t)fd / FDS_A_WORD;
-  uv_mutex_lock(&lane->lock);
   if (make_fds_room(lane, word))
     lane->fds[word] |= UINT64_C(1) << fd % FDS_A_WORD;
-  uv_mutex_unlock(&lane->lock);
 }
 
 static void on_closing(dusk__worker_t *worker, int fd) {
@@ -74,11 +73,6 @@ static void shut_fds(dusk__lane_t *lane) {
   for (size_t fd = 0; fd < lane->fds_words * FDS_A_WORD; fd++)
     if (lane->fds[fd / FDS_A_WORD] >> fd % FDS_A_WORD & 1)
       shutdown((int)fd, SHUT_RDWR);
-  for (dusk__link_t *link = lane->inbox.next; link != &lane->inbox;
-       link = link->next)
-    shutdown(
-        dusk__conn_of(DUSK__OWNER(link, dusk__member_t, link))->wire.stream.fd,
-        SHUT_RDWR);
   uv_mutex_unlock(&lane->lock);
 }
 
@@ -107,6 +101,7 @@ void dusk__lanes_pass(dusk_server_t *server, dusk__conn_t *conn) {
   uv_mutex_lock(&lane->lock);
   assert(!lane->is_sealed);
   dusk__list_append(&lane->inbox, &conn->member.link);
+  add_fd(lane, conn->wire.stream.fd);
   uv_mutex_unlock(&lane->lock);
   lane->is_passed = true;
 }
@@ -266,11 +261,12 @@ static void on_wake(uv_async_t *async) {
   if (is_to_quit) quit(lane);
 }
 
+/* The lane closes the wake-up once it knows, and so does when all was sent. */
 static void send_to_end(dusk__lane_t *lane) {
   uv_mutex_lock(&lane->lock);
   lane->is_to_quit = true;
-  uv_mutex_unlock(&lane->lock);
   uv_async_send(&lane->wake);
+  uv_mutex_unlock(&lane->lock);
 }
 
 static void run_to_end(dusk__lane_t *lane) {
@@ -339,7 +335,6 @@ static void await(dusk__lane_t *lane, dusk__order_t *order, dusk_waiter_cb cb) {
 static void open_thread(dusk__lane_t *lane) {
   dusk__worker_t *worker = &lane->worker;
   dusk__worker_init(worker, lane->root, dusk__conn_expired, on_lane_unused);
-  worker->opened = on_opened;
   worker->closing = on_closing;
   if (worker->config->max_connections != DUSK_OFF)
     dusk__census_watch(&lane->census, &lane->task, false);

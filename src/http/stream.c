@@ -311,10 +311,9 @@ int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker) {
   uv_tcp_init(worker->loop, &stream->tcp); /* 0: makes no socket yet */
   int err = uv_tcp_open(&stream->tcp, stream->fd);
   if (err < 0) {
+    if (worker->closing) worker->closing(worker, stream->fd);
     close(stream->fd);
     stream->fd = -1;
-  } else if (worker->opened) {
-    worker->opened(worker, stream->fd);
   }
   return err;
 }

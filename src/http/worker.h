@@ -44,8 +44,7 @@ typedef struct dusk__worker {
    * handlers. */
   size_t refs;
   void (*unused)(struct dusk__worker *worker); /* refs is 0 */
-  /* A connection's descriptor was opened, is about to be closed; or NULL. */
-  void (*opened)(struct dusk__worker *worker, int fd);
+  /* A connection's descriptor is about to be closed; or NULL. */
   void (*closing)(struct dusk__worker *worker, int fd);
   bool is_closing; /* its handles are */
 } dusk__worker_t;

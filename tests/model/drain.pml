@@ -20,10 +20,10 @@
  *   note_draining   lanes.c     begin_to_drain; drain.c dusk__drain_begin
  *   check_over      lanes.c     on_lane_turn; drain.c dusk__drain_check
  *   quit            lanes.c     quit, lane_main
- *   CONN_EVENTS     connection.c, policy.c: a request, its answer, a quiet window
+ *   CONN_EVENTS     connection.c, policy.c: a request, its answer, a window
  *
- * Lane 0 is the server's own loop, with the acceptor; lane 1 is a thread. What a
- * lane does under its lock, or without looking at what is shared, is one step.
+ * Lane 0 is the server's own loop, with the acceptor; lane 1 is a thread. What
+ * is done under a lock, or without looking at what is shared, is one step.
  * There is no clock: whatever waits for a time may come at any moment; in some
  * runs this goes for a lane's being late, too. The lane that gets a connection
  * is any.
@@ -34,7 +34,7 @@
  * Each BREAK_... breaks it in one way, and must be found. */
 
 #ifndef CONNS
-#define CONNS 2 /* or 3 */
+#define CONNS 2 /* or 1, or 3 */
 #endif
 #ifndef REQUESTS
 #define REQUESTS 1 /* a connection */
@@ -60,7 +60,8 @@
 #define OVER 2
 
 /* The run: whether a stop comes at all; whether there is a bound, without which
- * all handlers answer; whether lane 1 may be late though no handler keeps it. */
+ * all handlers answer; whether lane 1 may be late though no handler keeps it.
+ */
 bool stops, bounded, may_be_late;
 
 /* Connections. */

@@ -3,19 +3,18 @@
  * request's data is set once the answer has begun. */
 #include "routes.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+static int copy_field(dusk_response_t *res, dusk_request_t *req,
+                      const char *name) {
+  const char *value = dusk_request_header(req, name);
+  return value != NULL ? dusk_response_set_header(res, name, value) : 0;
+}
+
+/* Beside a chunked body there is no Content-Length. */
 static int copy_header(dusk_response_t *res, dusk_request_t *req) {
-  const char *type = dusk_request_header(req, "Content-Type");
-  int err =
-      type != NULL ? dusk_response_set_header(res, "Content-Type", type) : 0;
-  uint64_t length = dusk_request_content_length(req);
-  if (err != 0 || length == DUSK_OFF) return err;
-  char text[24];
-  snprintf(text, sizeof text, "%" PRIu64, length);
-  return dusk_response_set_header(res, "Content-Length", text);
+  int err = copy_field(res, req, "Content-Type");
+  return err == 0 ? copy_field(res, req, "Content-Length") : err;
 }
 
 /* Not before it is clear that there is a body: else the answer is another. */

@@ -87,7 +87,7 @@ static int write_piece(dusk_response_t *handle, const void *data, size_t len,
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   int err = ex ? respond(ex, data, len, false, &release, arg) : UV_ECANCELED;
   if (release) release(arg);
-  if (err < 0 || ex->wire == NULL) return err < 0 ? err : UV_ECANCELED;
+  if (err < 0) return err;
   dusk__stream_t *stream = &ex->wire->stream;
   dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
   return dusk__stream_err(stream) ? UV_ECANCELED : stream->queued > 0;
@@ -134,7 +134,7 @@ static int end(dusk_response_t *handle, const void *data, size_t len,
   int err = respond(ex, data, len, true, &release, arg);
   if (release) release(arg);
   bool whole = err == 0 || err == DUSK_ENOBODY;
-  if (whole && ex->wire) {
+  if (whole) {
     int framed = finish_framing(ex);
     if (framed < 0) err = framed;
   } else if (!whole && !res->refused) {

@@ -131,6 +131,8 @@ void dusk__census_add(const dusk__census_t *census, dusk__tally_t *tally) {
     tally->conns_ended[i] += dusk__counted(&census->conns_ended[i]);
     tally->requests_ended[i] += dusk__counted(&census->requests_ended[i]);
   }
+  tally->held_ended += dusk__counted(&census->held_ended);
+  tally->held_begun += dusk__counted(&census->held_begun);
   tally->conns_late += dusk__counted(&census->conns_late);
   tally->conns_unconfirmed += dusk__counted(&census->conns_unconfirmed);
   tally->answers_unacknowledged +=
@@ -149,6 +151,15 @@ void dusk__tally_add(dusk__tally_t *tally, const dusk__tally_t *more) {
   tally->conns_unconfirmed += more->conns_unconfirmed;
   tally->answers_unacknowledged += more->answers_unacknowledged;
   tally->requests_begun += more->requests_begun;
+  tally->held_begun += more->held_begun;
+  tally->held_ended += more->held_ended;
+}
+
+uint64_t dusk__census_count_open(const dusk__census_t *census) {
+  uint64_t ended = 0;
+  for (int i = 0; i < DUSK__ENDINGS; i++)
+    ended += dusk__counted(&census->conns_ended[i]);
+  return dusk__counted(&census->conns_accepted) - ended;
 }
 
 static uint64_t sum(const uint64_t counts[DUSK__ENDINGS]) {

@@ -68,6 +68,8 @@ typedef struct dusk__tally {
   uint64_t answers_unacknowledged;
   uint64_t requests_begun;
   uint64_t requests_ended[DUSK__ENDINGS];
+  uint64_t held_begun; /* responses whose connections have gone, and */
+  uint64_t held_ended; /* that their handlers have ended since */
 } dusk__tally_t;
 
 typedef struct dusk__census {
@@ -87,6 +89,8 @@ typedef struct dusk__census {
   dusk__counter_t answers_unacknowledged;
   dusk__counter_t requests_begun;
   dusk__counter_t requests_ended[DUSK__ENDINGS];
+  dusk__counter_t held_begun;
+  dusk__counter_t held_ended;
 } dusk__census_t;
 
 void dusk__census_init(dusk__census_t *census, dusk__worker_t *worker);
@@ -139,6 +143,9 @@ size_t dusk__census_awaited(const dusk__census_t *census);
 /* Calls `act` for each in that phase; it may move or end it. */
 void dusk__census_each(dusk__census_t *census, dusk__phase_t phase,
                        void (*act)(dusk__member_t *member));
+
+/* Of what was counted: the open ones, also those on their way. Any thread. */
+uint64_t dusk__census_count_open(const dusk__census_t *census);
 
 /* Adds what was counted. Any thread. */
 void dusk__census_add(const dusk__census_t *census, dusk__tally_t *tally);

@@ -51,7 +51,6 @@ void dusk__drain_now(const dusk__drain_t *drain, dusk__drained_t *ret_now) {
   assert(dusk__worker_on_thread(drain->worker));
   *ret_now = drain->so_far;
   note_oldest(drain, ret_now);
-  ret_now->requests_unended = dusk__ex_count_held(drain->worker);
 }
 
 static void show(dusk__drain_t *drain) {
@@ -166,10 +165,8 @@ static void watch_requests(dusk__drain_t *drain) {
 
 static void finish(dusk__drain_t *drain) {
   drain->is_over = true;
-  drain->so_far.ended_ns = uv_hrtime();
   /* Those that nobody waits for. */
   dusk__census_each(drain->worker->census, DUSK__LINGERING, cut_conn);
-  dusk__ex_tell_held(drain->worker);
 }
 
 bool dusk__drain_check(dusk__drain_t *drain) {

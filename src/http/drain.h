@@ -11,13 +11,11 @@ typedef struct dusk__drained {
   uint64_t answered_ns;    /* the last time that no request was running */
   uint64_t windows_ns;     /* since when only windows hold it; 0: others do */
   uint64_t windows_sum_ns; /* what they held it before */
-  uint64_t ended_ns;
   uint64_t requests_cancelled;
-  uint64_t requests_unended; /* over, but not ended by their handlers */
-  char oldest[128];          /* request line of the oldest one that runs, or
-                              * else of what was cancelled or cut; "" */
-  uint64_t oldest_begun_ms;  /* on the loop's clock */
-  uint64_t oldest_ended_ms;  /* 0: it runs */
+  char oldest[128];         /* request line of the oldest one that runs, or
+                             * else of what was cancelled or cut; "" */
+  uint64_t oldest_begun_ms; /* on the loop's clock */
+  uint64_t oldest_ended_ms; /* 0: it runs */
 } dusk__drained_t;
 
 typedef struct dusk__drain {

@@ -262,6 +262,7 @@ static void tell_gone(dusk__exchange_t *ex) {
 /* Its handler has it alone from now on. */
 static void hold(dusk__exchange_t *ex) {
   dusk__list_append(&ex->worker->pool->held, &ex->held_link);
+  dusk__count(&ex->worker->census->held_begun, 1);
   /* Not now: one of its callbacks may be on the stack. */
   dusk__ex_defer(ex);
   if (!ex->res.refused || !ex->worker->config->on_request_end) return;
@@ -294,7 +295,10 @@ void dusk__ex_release(dusk__exchange_t *ex) {
   if (ex->callbacks > 0) return; /* again when they return */
   dusk__worker_t *worker = ex->worker;
   dusk__ex_finish(ex);
-  if (dusk__list_linked(&ex->held_link)) dusk__list_remove(&ex->held_link);
+  if (dusk__list_linked(&ex->held_link)) {
+    dusk__list_remove(&ex->held_link);
+    dusk__count(&worker->census->held_ended, 1);
+  }
   assert(!ex->begun);
   dusk__h1_clear(&ex->h1);
   clear(ex);
@@ -325,14 +329,6 @@ void dusk__ex_tell_cut(dusk__exchange_t *ex) {
                          dusk__now_ms(ex->worker) - ex->req.begun_ms,
                          config->on_request_cut_arg);
   dusk__ex_leave(ex);
-}
-
-size_t dusk__ex_count_held(const dusk__worker_t *worker) {
-  size_t count = 0;
-  const dusk__link_t *link = worker->pool->held.next;
-  for (; link != &worker->pool->held; link = link->next)
-    count++;
-  return count;
 }
 
 void dusk__ex_tell_held(dusk__worker_t *worker) {

@@ -235,9 +235,7 @@ void dusk__ex_finish(dusk__exchange_t *ex);
  * nothing the second time. */
 void dusk__ex_tell_cut(dusk__exchange_t *ex);
 
-/* Of those that only their handlers still hold: how many, and to on_request_cut
- * which. */
-size_t dusk__ex_count_held(const dusk__worker_t *worker);
+/* Tells on_request_cut of those that only their handlers still hold. */
 void dusk__ex_tell_held(dusk__worker_t *worker);
 
 #endif

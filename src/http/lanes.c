@@ -14,7 +14,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { FDS_A_WORD = 64 };
+enum {
+  FDS_A_WORD = 64,
+  SPINS = 8, /* turns of a loop that waits for nothing else */
+};
 
 static dusk__lane_t *lane_of(dusk__worker_t *worker) {
   return DUSK__OWNER(worker, dusk__lane_t, worker);
@@ -25,9 +28,7 @@ static bool is_first(const dusk__lane_t *lane) {
 }
 
 static uint64_t open_in(const dusk__lane_t *lane) {
-  dusk__tally_t tally = {0};
-  dusk__census_add(&lane->census, &tally);
-  return dusk__tally_open(&tally);
+  return dusk__census_count_open(&lane->census);
 }
 
 static void tell_server(dusk__lane_t *lane) {
@@ -195,8 +196,9 @@ static int tell_start(dusk__lane_t *lane) {
   dusk__worker_t *worker = &lane->worker;
   const dusk_server_config_t *config = worker->config;
   if (config->on_worker_start == NULL) return 0;
-  return config->on_worker_start(worker->server, lane->root, lane->index,
-                                 &worker->data, config->on_worker_arg);
+  int err = config->on_worker_start(worker->server, lane->root, lane->index,
+                                    &worker->data, config->on_worker_arg);
+  return err > 0 ? UV_EINVAL : err;
 }
 
 static void tell_stop(dusk__lane_t *lane) {
@@ -209,27 +211,55 @@ static void tell_stop(dusk__lane_t *lane) {
                            config->on_worker_arg);
 }
 
-/* A thread's loop has nothing else any more, and so ends. */
-static void close_lane(dusk__lane_t *lane) {
-  empty_lane(lane);
-  int err = dusk_context_detach(lane->root, NULL, NULL);
-  assert(err == 0 && "something of on_worker_start's still names the root");
-  (void)err;
+/* Its thread's loop then has nothing of the server's any more. False while
+ * something of the users' still names the root. */
+static bool end_loop(dusk__lane_t *lane) {
+  if (dusk_context_detach(lane->root, NULL, NULL) < 0) return false;
   uv_close((uv_handle_t *)&lane->wake, NULL);
+  uv_close((uv_handle_t *)&lane->retry, NULL);
+  uv_close((uv_handle_t *)&lane->spin, NULL);
+  return true;
+}
+
+static void on_retry(uv_prepare_t *retry) {
+  end_loop(DUSK__OWNER(retry, dusk__lane_t, retry));
+}
+
+static void on_spin(uv_idle_t *spin) {
+  dusk__lane_t *lane = DUSK__OWNER(spin, dusk__lane_t, spin);
+  if (--lane->spins == 0) uv_idle_stop(spin);
+}
+
+/* What is due on the loop may give the root up at once; what the users have
+ * under way there does so in a turn of its own, and keeps the loop until then.
+ * These calls can't fail with a callback. */
+static void end_loop_later(dusk__lane_t *lane) {
+  lane->spins = SPINS;
+  uv_unref((uv_handle_t *)&lane->wake);
+  uv_unref((uv_handle_t *)&lane->retry);
+  uv_prepare_start(&lane->retry, on_retry);
+  uv_idle_start(&lane->spin, on_spin);
+}
+
+/* Not before what is due was told. Responses that handlers still hold keep the
+ * memory, not the loop; what else the users have on it, that goes on. */
+static void close_when_done(dusk__lane_t *lane) {
+  if (!dusk__worker_close(&lane->worker)) {
+    dusk__worker_at_turn_last(&lane->worker, &lane->task);
+  } else if (!end_loop(lane)) {
+    end_loop_later(lane);
+  }
 }
 
 static void on_lane_unused(dusk__worker_t *worker) {
-  close_lane(lane_of(worker));
-}
-
-static void close_when_done(dusk__lane_t *lane) {
-  if (!dusk__worker_close(&lane->worker))
-    dusk__worker_at_turn_last(&lane->worker, &lane->task);
+  empty_lane(lane_of(worker));
 }
 
 static void quit(dusk__lane_t *lane) {
   if (lane->is_quitting) return;
   lane->is_quitting = true;
+  atomic_store(&lane->has_heard, true);
+  if (!lane->is_silent) tell_server(lane);
   if (!lane->drain.is_over) cut(lane);
   if (lane->start_err == 0) tell_stop(lane);
   dusk_waiter_stop(&lane->drain_order.waiter);
@@ -240,15 +270,23 @@ static void quit(dusk__lane_t *lane) {
 
 static void on_lane_turn(dusk__task_t *task) {
   dusk__lane_t *lane = DUSK__OWNER(task, dusk__lane_t, task);
-  dusk_server_t *server = lane->worker.server;
-  /* Writes what it reads, so that either this sees that it is full, or the
-   * server, which then looks again, what has ended here. */
-  if (atomic_fetch_or(&server->is_full, 0)) tell_server(lane);
+  bool is_news = lane->is_watching && !lane->policy.is_draining;
   if (dusk__drain_check(&lane->drain)) {
+    dusk__ex_tell_held(&lane->worker);
     atomic_store(&lane->is_over, true);
-    tell_server(lane);
+    is_news = true;
   }
+  if (is_news) tell_server(lane);
   if (lane->is_quitting) close_when_done(lane);
+}
+
+/* Of those who ended before, the server is told now. */
+static void watch_ends(dusk__lane_t *lane) {
+  if (lane->is_watching) return;
+  lane->is_watching = true;
+  if (lane->census.watcher == NULL)
+    dusk__census_watch(&lane->census, &lane->task, false);
+  tell_server(lane);
 }
 
 static void on_wake(uv_async_t *async) {
@@ -257,7 +295,9 @@ static void on_wake(uv_async_t *async) {
   take(lane);
   uv_mutex_lock(&lane->lock);
   bool is_to_quit = lane->is_to_quit;
+  bool is_watched = lane->is_watched;
   uv_mutex_unlock(&lane->lock);
+  if (is_watched) watch_ends(lane);
   if (is_to_quit) quit(lane);
 }
 
@@ -271,9 +311,8 @@ static void send_to_end(dusk__lane_t *lane) {
 
 static void run_to_end(dusk__lane_t *lane) {
   uv_run(&lane->loop, UV_RUN_DEFAULT);
-  int err = uv_loop_close(&lane->loop);
-  assert(err == 0 && "on_worker_stop has left something on the loop");
-  (void)err;
+  lane->is_lost = uv_loop_close(&lane->loop) < 0;
+  assert(!lane->is_lost && "something was left on a worker's loop");
 }
 
 /* -- A lane's beginning ---------------------------------------------------- */
@@ -336,8 +375,6 @@ static void open_thread(dusk__lane_t *lane) {
   dusk__worker_t *worker = &lane->worker;
   dusk__worker_init(worker, lane->root, dusk__conn_expired, on_lane_unused);
   worker->closing = on_closing;
-  if (worker->config->max_connections != DUSK_OFF)
-    dusk__census_watch(&lane->census, &lane->task, false);
   await(lane, &lane->drain_order, on_drain_order);
   await(lane, &lane->cancel_order, on_cancel_order);
   await(lane, &lane->cut_order, on_cut_order);
@@ -363,9 +400,13 @@ static int make_loop(dusk_server_t *server, dusk__lane_t *lane) {
     uv_loop_close(&lane->loop);
     return err;
   }
+  uv_prepare_init(&lane->loop, &lane->retry); /* always 0 */
+  uv_idle_init(&lane->loop, &lane->spin);
   err = dusk_context_attach(&lane->loop, &lane->root);
   if (err < 0) {
     uv_close((uv_handle_t *)&lane->wake, NULL);
+    uv_close((uv_handle_t *)&lane->retry, NULL);
+    uv_close((uv_handle_t *)&lane->spin, NULL);
     run_to_end(lane);
     return err;
   }
@@ -374,7 +415,8 @@ static int make_loop(dusk_server_t *server, dusk__lane_t *lane) {
     open_thread(lane);
     return 0;
   }
-  close_lane(lane);
+  empty_lane(lane);
+  end_loop(lane); /* nobody else knows the root */
   run_to_end(lane);
   return err;
 }
@@ -446,7 +488,51 @@ static void close_handle(dusk_server_t *server, uv_handle_t *handle) {
   uv_close(handle, on_handle_closed);
 }
 
-static void keep_loop(dusk_server_t *server);
+/* Whether the server's loop is to go on for a lane: to serve, where nothing
+ * else keeps it, to drain, and to its thread's end. */
+static bool waits_for(const dusk_server_t *server, const dusk__lane_t *lane) {
+  if (lane->is_left) return false;
+  if (server->lanes[0].worker.is_closing) return lane->is_made;
+  if (server->phase >= DUSK_DRAINING) return !atomic_load(&lane->is_over);
+  return server->is_watching && server->acceptor.listening == 0 &&
+         open_in(lane) > 0;
+}
+
+static void keep_loop(dusk_server_t *server) {
+  bool waits = false;
+  if (server->lane_count == 1) return;
+  for (size_t i = 1; i < server->lane_count; i++)
+    waits = waits || waits_for(server, &server->lanes[i]);
+  if (waits)
+    uv_ref((uv_handle_t *)&server->wake);
+  else
+    uv_unref((uv_handle_t *)&server->wake);
+}
+
+/* All lanes know that they must end, or don't turn. */
+static void close_timer_when_heard(dusk_server_t *server, bool is_late) {
+  uv_handle_t *timer = (uv_handle_t *)&server->cut_timer;
+  if (!server->lanes[0].worker.is_closing || uv_is_closing(timer)) return;
+  for (size_t i = 1; i < server->lane_count; i++) {
+    dusk__lane_t *lane = &server->lanes[i];
+    if (atomic_load(&lane->has_heard)) continue;
+    if (!is_late) return;
+    lane->is_left = true;
+  }
+  close_handle(server, timer);
+}
+
+static void on_unheard(uv_timer_t *timer) {
+  close_timer_when_heard(timer->data, true);
+  keep_loop(timer->data);
+}
+
+/* Where a handler holds a response still, memory stays, as it does with one
+ * loop. */
+static void join_ended(dusk_server_t *server, dusk__lane_t *lane) {
+  join(lane);
+  if (!lane->is_lost && lane->worker.refs == 0) dusk__server_release(server);
+}
 
 /* A lane has something to tell. */
 static void on_told(uv_async_t *async) {
@@ -456,32 +542,15 @@ static void on_told(uv_async_t *async) {
   dusk__server_at_turn(server);
   for (size_t i = 1; i < server->lane_count; i++) {
     dusk__lane_t *lane = &server->lanes[i];
-    if (lane->is_made && atomic_load(&lane->has_ended)) {
-      join(lane);
-      dusk__server_release(server);
-    }
+    if (lane->is_made && atomic_load(&lane->has_ended))
+      join_ended(server, lane);
     left += lane->is_made;
   }
+  close_timer_when_heard(server, false);
   keep_loop(server);
   if (left > 0) return;
   close_handle(server, (uv_handle_t *)async);
   dusk__worker_release(dusk__server_worker(server)); /* of the wake */
-}
-
-/* The server's loop goes on as long as a lane is waited for. */
-static void keep_loop(dusk_server_t *server) {
-  bool waits = false;
-  bool is_ending = dusk__server_worker(server)->is_closing;
-  if (server->lane_count == 1) return;
-  for (size_t i = 1; i < server->lane_count; i++) {
-    const dusk__lane_t *lane = &server->lanes[i];
-    bool is_done = is_ending ? !lane->is_made : atomic_load(&lane->is_over);
-    waits = waits || (!is_done && !lane->is_left);
-  }
-  if (waits && server->phase >= DUSK_DRAINING)
-    uv_ref((uv_handle_t *)&server->wake);
-  else
-    uv_unref((uv_handle_t *)&server->wake);
 }
 
 static int open_wake(dusk_server_t *server) {
@@ -529,10 +598,18 @@ int dusk__lanes_start(dusk_server_t *server, dusk_context_t *root) {
   return err;
 }
 
-void dusk__lanes_watch(dusk_server_t *server, bool on) {
-  dusk__census_watch(&server->lanes[0].census, on ? &server->task : NULL,
-                     false);
-  atomic_exchange(&server->is_full, on);
+void dusk__lanes_watch(dusk_server_t *server) {
+  if (server->is_watching) return;
+  server->is_watching = true;
+  dusk__census_watch(&server->lanes[0].census, &server->task, false);
+  for (size_t i = 1; i < server->lane_count; i++) {
+    dusk__lane_t *lane = &server->lanes[i];
+    uv_mutex_lock(&lane->lock);
+    lane->is_watched = true;
+    uv_mutex_unlock(&lane->lock);
+    uv_async_send(&lane->wake);
+  }
+  keep_loop(server);
 }
 
 void dusk__lanes_drain(dusk_server_t *server) {
@@ -588,10 +665,11 @@ void dusk__lanes_quit(dusk_server_t *server) {
   }
   tell_stop(&server->lanes[0]);
   dusk__seal_close(&server->seal);
-  close_handle(server, (uv_handle_t *)&server->cut_timer);
   for (size_t i = 1; i < server->lane_count; i++)
     send_to_end(&server->lanes[i]);
   dusk__worker_close(worker);
+  uv_timer_start(&server->cut_timer, on_unheard, DUSK__STUCK_MS, 0);
+  close_timer_when_heard(server, false);
   keep_loop(server);
 }
 
@@ -629,7 +707,6 @@ static void add_drained(dusk__drained_t *sum, const dusk__drained_t *one) {
   if (sum->status == 0) sum->status = one->status;
   sum->answered_ns = later(sum->answered_ns, one->answered_ns);
   sum->requests_cancelled += one->requests_cancelled;
-  sum->requests_unended += one->requests_unended;
   if (!is_older(one, sum)) return;
   memcpy(sum->oldest, one->oldest, sizeof(sum->oldest));
   sum->oldest_begun_ms = one->oldest_begun_ms;
@@ -638,8 +715,17 @@ static void add_drained(dusk__drained_t *sum, const dusk__drained_t *one) {
 
 /* The lane that windows held for longest stands for all. */
 static uint64_t windows_ns(const dusk__drained_t *drained, uint64_t now) {
-  return drained->windows_sum_ns +
-         (drained->windows_ns ? now - drained->windows_ns : 0);
+  uint64_t since = drained->windows_ns;
+  return drained->windows_sum_ns + (since && since < now ? now - since : 0);
+}
+
+/* One that was left behind with something has cut that, whatever it shows. */
+static void add_left(const dusk_server_t *server, const dusk__lane_t *lane,
+                     dusk__drained_t *drained) {
+  dusk__tally_t tally = {0};
+  dusk__census_add(&lane->census, &tally);
+  if (dusk__tally_open(&tally) > 0 && drained->status == 0)
+    drained->status = atomic_load(&server->cut_status);
 }
 
 void dusk__lanes_drained(const dusk_server_t *server,
@@ -651,8 +737,7 @@ void dusk__lanes_drained(const dusk_server_t *server,
   for (size_t i = 1; i < server->lane_count; i++) {
     dusk__drained_t one;
     dusk__drain_shown(&server->lanes[i].drain, &one);
-    if (server->lanes[i].is_left && one.status == 0)
-      one.status = atomic_load(&server->cut_status);
+    if (server->lanes[i].is_left) add_left(server, &server->lanes[i], &one);
     ret_drained->windows_sum_ns =
         later(ret_drained->windows_sum_ns, windows_ns(&one, now));
     add_drained(ret_drained, &one);

@@ -34,7 +34,7 @@ static void free_server(dusk_server_t *server) {
   dusk__acceptor_done(&server->acceptor);
   free(server->next_conn);
   drop_contexts(server);
-  uv_mutex_destroy(&server->peers_lock);
+  if (server->lane_count > 1) uv_mutex_destroy(&server->peers_lock);
   free(server);
 }
 
@@ -70,12 +70,8 @@ static size_t count_open(dusk__acceptor_t *acceptor) {
   return (size_t)dusk__tally_open(&tally);
 }
 
-/* Whoever ends now is looked for; on another loop it may have before that. */
 static void on_full(dusk__acceptor_t *acceptor) {
-  dusk_server_t *server = server_of(acceptor);
-  dusk__lanes_watch(server, true);
-  if (count_open(acceptor) < server->config.max_connections)
-    dusk__server_at_turn(server);
+  dusk__lanes_watch(server_of(acceptor));
 }
 
 static void on_changed(dusk__acceptor_t *acceptor) {
@@ -112,8 +108,10 @@ static void set_defaults(dusk_server_config_t *config) {
 
 static int set_threads(dusk_server_config_t *config) {
   default_to(&config->threads, 1);
-  if (config->threads == DUSK_THREAD_A_CORE)
+  if (config->threads == DUSK_THREAD_A_CORE) {
     config->threads = uv_available_parallelism();
+    if (config->threads > THREADS_MAX) config->threads = THREADS_MAX;
+  }
   if (config->threads > THREADS_MAX) return UV_EINVAL;
   return 0;
 }
@@ -133,6 +131,7 @@ static int make_contexts(dusk_server_t *server, dusk_context_t *root) {
   /* A deadline is there to be brought forward by the drain. */
   int err = dusk_context_with_deadline(base, DUSK_OFF, &dusk_drain_cancelled,
                                        &server->ctx);
+  root = dusk_context_root(root); /* another context of it may end */
   if (err == 0) err = dusk_context_with_cancel(root, &server->draining);
   if (err == 0) err = dusk_context_with_cancel(root, &server->cancelling);
   if (err == 0) err = dusk_context_with_cancel(root, &server->cutting);
@@ -145,7 +144,7 @@ static dusk_server_t *alloc_server(const dusk_server_config_t *config) {
   dusk_server_t *server =
       calloc(1, sizeof(*server) + lanes * sizeof(*server->lanes));
   if (server == NULL) return NULL;
-  if (uv_mutex_init(&server->peers_lock)) {
+  if (lanes > 1 && uv_mutex_init(&server->peers_lock)) {
     free(server);
     return NULL;
   }

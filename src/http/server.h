@@ -46,12 +46,18 @@ typedef struct dusk__lane {
   uv_thread_t thread;
   uv_sem_t started;
   int start_err;
-  uv_async_t wake; /* look into the inbox */
+  uv_async_t wake;    /* look into the inbox */
+  uv_prepare_t retry; /* to end, while the users' still name the root */
+  uv_idle_t spin;     /* for so many turns without waiting */
+  int spins;
   dusk__task_t task;
   dusk__order_t drain_order;
   dusk__order_t cancel_order;
   dusk__order_t cut_order;
-  bool is_quitting;      /* it ends as soon as nothing is held there */
+  bool is_watching; /* who ends, also before a drain */
+  bool is_quitting;
+  bool is_lost;          /* its loop could not be closed */
+  atomic_bool has_heard; /* that it must end */
   atomic_bool is_over;   /* its drain is: nothing is left */
   atomic_bool has_ended; /* its thread is about to return */
 
@@ -65,9 +71,13 @@ typedef struct dusk__lane {
   dusk__link_t inbox; /* connections that were passed, by their member's link */
   bool is_sealed;     /* no more are */
   bool is_to_quit;
+  bool is_watched;
   uint64_t *fds; /* the set of its connections' descriptors */
   size_t fds_words;
 } dusk__lane_t;
+
+/* For a loop's next turn. */
+enum { DUSK__STUCK_MS = 100 };
 
 struct dusk_server {
   dusk_server_config_t config;           /* defaults filled in */
@@ -85,7 +95,7 @@ struct dusk_server {
   dusk__conn_t *next_conn; /* for the next accepted socket */
   dusk__task_t task;       /* callbacks, last in the loop's turn */
   uv_async_t wake;         /* a lane has something to tell; with several only */
-  atomic_int is_full;      /* who ends is to tell */
+  bool is_watching;        /* who ends on any lane is told */
   dusk__link_t hooks;
 
   /* The stop: shutdown.c. */
@@ -148,8 +158,9 @@ void dusk__lanes_passed(dusk_server_t *server);
 /* No more comes. */
 void dusk__lanes_seal(dusk_server_t *server);
 
-/* Whoever ends is to have the server's task run, or needn't any more. */
-void dusk__lanes_watch(dusk_server_t *server, bool on);
+/* Whoever ends is to have the server's task run from now on; and as long as
+ * there is no listener, the server's loop goes on for those on other loops. */
+void dusk__lanes_watch(dusk_server_t *server);
 
 /* Begin to drain, note the hard cancel, have the other loops cut, cut here. */
 void dusk__lanes_drain(dusk_server_t *server);

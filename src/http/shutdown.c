@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STUCK_MS = 100 }; /* for a loop's next turn */
-
 static void look_at_bounds(dusk_server_t *server);
 
 void dusk__shutdown_init(dusk_server_t *server) {
@@ -95,7 +93,7 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   if (server->seal.left > left) server->left_status = status; /* is reset */
   dusk__lanes_cut(server, status);
   if (server->lane_count > 1)
-    uv_timer_start(&server->cut_timer, on_stuck, STUCK_MS, 0);
+    uv_timer_start(&server->cut_timer, on_stuck, DUSK__STUCK_MS, 0);
   dusk__server_at_turn(server);
 }
 
@@ -220,6 +218,7 @@ static void finish(dusk_server_t *server) {
   worker->is_closed = true;
   uv_timer_stop(&server->cut_timer);
   dusk_context_cancel(server->ctx, &dusk_server_closed);
+  dusk__ex_tell_held(worker);
 }
 
 static void call_back(dusk_server_t *server) {
@@ -239,7 +238,7 @@ void dusk__shutdown_on_turn(dusk__task_t *task) {
   dusk_server_t *server = DUSK__OWNER(task, dusk_server_t, task);
   tell_listeners(server);
   if (server->phase < DUSK_DRAINING) {
-    if (server->acceptor.paused) dusk__lanes_watch(server, false);
+    if (server->acceptor.listening == 0) dusk__lanes_watch(server);
     dusk__acceptor_resume(&server->acceptor);
     return;
   }
@@ -321,18 +320,19 @@ static void report_requests(const dusk__tally_t *now,
   report->requests_cut = SINCE(requests_ended[DUSK__CUT]);
   report->requests_gone = SINCE(requests_ended[DUSK__GONE]);
   report->requests_now = dusk__tally_running(now);
+  report->requests_unended = now->held_begun - now->held_ended;
 #undef SINCE
 }
 
 static void report_drained(const dusk__drained_t *drained, uint64_t now_ms,
                            dusk_report_t *report) {
   report->requests_cancelled = drained->requests_cancelled;
-  report->requests_unended = drained->requests_unended;
   if (drained->oldest[0] == '\0') return;
   memcpy(report->oldest, drained->oldest, sizeof(drained->oldest));
   uint64_t until_ms =
       drained->oldest_ended_ms ? drained->oldest_ended_ms : now_ms;
-  report->oldest_ms = until_ms - drained->oldest_begun_ms;
+  uint64_t begun_ms = drained->oldest_begun_ms; /* maybe on another loop */
+  report->oldest_ms = until_ms > begun_ms ? until_ms - begun_ms : 0;
 }
 
 static void report_seal(const dusk__seal_t *seal, dusk_report_t *report) {

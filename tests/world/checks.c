@@ -9,6 +9,11 @@
  *   the end       within the bound; in the turn of the last close; nothing is
  *                 waited for that is not there; the status says what was cut;
  *                 the loop closes; no descriptor and no allocation is left
+ *   the threads   each connection is one thread's, the one with the fewest; who
+ *                 is stuck past the bound keeps nobody waiting
+ *
+ * With several threads a moment is less sharp: what one loop knows another one
+ * hears of a turn later, and a thread may fall behind in the middle of a turn.
  *
  * What may be lost is counted: what was sent before its client could know of
  * the half-close, and came behind it. */
@@ -18,6 +23,7 @@
 #include "conversation.h"
 #include "program.h"
 #include "story.h"
+#include "threads.h"
 #include "watch.h"
 
 #include <stdlib.h>
@@ -27,17 +33,23 @@
 static const uint64_t PATIENCE = 2000 * MS;
 static const uint64_t HANDSHAKE = 1200 * MS;
 static const uint64_t SLACK = 25 * MS; /* of waiting without a reason */
+static const uint64_t STUCK = 100 * MS;
+static const uint64_t WAKE_UP = 10 * MS; /* of other loops, all in all */
 enum { PEERS = 64 };
+
+/* The last answer before a connection had nothing more to answer, of those that
+ * were open at the stop or came since. */
+typedef struct rest {
+  uint64_t last;
+  uint64_t before; /* the turn in which that was: where libuv's queue comes
+                    * between, dusk hears of it in the next one */
+} rest_t;
 
 typedef struct peer {
   uint32_t ip;
   sa_family_t family;
   uint64_t last_answer;
-  uint64_t last_rest;   /* the same, of what a drain can know: the last answer
-                         * before a connection had nothing more to answer, of
-                         * those that were open at the stop or came since */
-  uint64_t rest_before; /* ... the turn in which that was: where libuv's queue
-                         * comes between, dusk hears of it in the next one */
+  rest_t rests[MAX_THREADS]; /* the same, of what a drain can know */
 } peer_t;
 
 static const scenario_t *scene;
@@ -49,6 +61,11 @@ static uint64_t open_then, accepted_since;
 static uint64_t running_then, answered_since, refused_since;
 static uint64_t handed; /* at the stop: answers handed on, not yet written */
 static uint64_t needed; /* until when a listener was, at least */
+static bool leaves;     /* a loop behind, at the callback */
+static bool ordered;    /* the drain, of all threads */
+static uint64_t turns_then[MAX_THREADS]; /* ... in that turn of theirs */
+static uint64_t untaken; /* accepted, and not yet any thread's */
+static uint64_t moving;  /* at the stop: threads in the middle of something */
 
 void checks_begin(const scenario_t *scenario) {
   scene = scenario;
@@ -56,6 +73,9 @@ void checks_begin(const scenario_t *scenario) {
   peer_count = 0;
   last_end = open_then = accepted_since = 0;
   running_then = answered_since = refused_since = needed = handed = 0;
+  ordered = false;
+  moving = untaken = 0;
+  leaves = false;
 }
 
 tally_t checks_tally(void) {
@@ -66,6 +86,27 @@ tally_t checks_tally(void) {
 
 static bool is_stopped(void) {
   return program_outcome()->stopped_at != 0;
+}
+
+static int thread_of(const link_t *link) {
+  return link->user ? link->user - 1 : 0;
+}
+
+/* An order comes with the next look of a loop, and is obeyed in that turn. */
+static bool has_heard(int thread) {
+  if (thread == 0) return is_stopped();
+  return ordered && epoll_turns(thread) >= turns_then[thread] + 2;
+}
+
+void checks_at_order(void) {
+  if (ordered) return;
+  ordered = true;
+  for (int i = 0; i < threads_made(); i++)
+    turns_then[i] = epoll_turns(i);
+}
+
+void checks_at_answer(request_t *request) {
+  request->composed = !has_heard(thread_self());
 }
 
 static bool is_draining(void) {
@@ -138,13 +179,23 @@ static uint64_t renewed_until(void) {
   return outcome->stopped_at + (3 * quiet() < half ? 3 * quiet() : half);
 }
 
+/* The last one that a thread can know of: what was before the stop tells each
+ * loop to the others when its drain begins. */
+static uint64_t known_rest(const peer_t *peer) {
+  uint64_t known = 0;
+  for (int i = 0; i < threads_made(); i++) {
+    const rest_t *rest = &peer->rests[i];
+    uint64_t last =
+        rest->last < epoll_turn_began(i) ? rest->last : rest->before;
+    if ((i == thread_self() || has_heard(i)) && last > known) known = last;
+  }
+  return known;
+}
+
 /* At least until then an idle connection may still send. */
 static uint64_t least_window(link_t *link) {
   uint64_t own = watch_of(link)->last_answer + quiet() + round_trip(link);
-  const peer_t *peer = peer_of(link);
-  uint64_t rest = peer->last_rest < epoll_turn_began() ? peer->last_rest
-                                                       : peer->rest_before;
-  uint64_t peers_end = rest + quiet() + round_trip(link);
+  uint64_t peers_end = known_rest(peer_of(link)) + quiet() + round_trip(link);
   if (peers_end > renewed_until()) peers_end = renewed_until();
   return quiet() == 0 ? 0 : own > peers_end ? own : peers_end;
 }
@@ -169,6 +220,7 @@ static uint64_t most_window(link_t *link) {
 void watch_accepted(link_t *link) {
   watch_of(link)->last_answer = now();
   peer_of(link);
+  untaken++;
   if (!is_stopped()) return;
   accepted_since++;
   needed = now();
@@ -191,10 +243,10 @@ void watch_read(link_t *link, uint64_t from) {
 }
 
 static void note_rest(link_t *link) {
-  peer_t *peer = peer_of(link);
-  if (watch_of(link)->rested_at <= peer->last_rest) return;
-  if (peer->last_rest < epoll_turn_began()) peer->rest_before = peer->last_rest;
-  peer->last_rest = watch_of(link)->rested_at;
+  rest_t *rest = &peer_of(link)->rests[thread_of(link)];
+  if (watch_of(link)->rested_at <= rest->last) return;
+  if (rest->last < epoll_turn_began(thread_of(link))) rest->before = rest->last;
+  rest->last = watch_of(link)->rested_at;
 }
 
 static void note_answer(link_t *link) {
@@ -202,14 +254,27 @@ static void note_answer(link_t *link) {
   watch->last_answer = peer_of(link)->last_answer = now();
   if (!is_idle(link)) return;
   watch->rested_at = now();
-  if (is_stopped()) note_rest(link);
+  if (has_heard(thread_of(link))) note_rest(link);
+}
+
+static void note_rests(int thread) {
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++)
+    if (link->state == LINK_ACCEPTED && thread_of(link) == thread)
+      note_rest(link);
+}
+
+void watch_turn(int thread) {
+  if (ordered && epoll_turns(thread) == turns_then[thread] + 2)
+    note_rests(thread);
 }
 
 static void on_written_header(link_t *link, const answers_t *answers,
                               request_t *request) {
   request->says_close = answers->close;
   if (answers->close) watch_of(link)->close_was_written = true;
-  if (answers->close || answers->raw || request->composed || !is_draining())
+  if (answers->close || answers->raw || request->composed || !is_draining() ||
+      !has_heard(thread_of(link)))
     return;
   uint64_t end =
       request->end < link->up.arrived ? request->end : link->up.arrived;
@@ -262,7 +327,8 @@ static void look_at_window(link_t *link) {
       memory_failed())
     return;
   uint64_t least = least_window(link);
-  if (now() + MS < least)
+  uint64_t slack = threads_are_several() ? WAKE_UP : MS; /* in its turn */
+  if (now() + slack < least)
     fault("half-closed idle %llu us before its window's end, with %llu of the "
           "answers",
           "conn", link->id, (least - now()) / US,
@@ -391,13 +457,14 @@ static uint64_t answers_in_turn(link_t *link, uint64_t turn) {
 void checks_at_stop(void) {
   link_t *link;
   open_then = server_links_open();
+  for (int i = 1; i < threads_made(); i++)
+    moving += epoll_is_in_turn(i);
   for (int i = 0; (link = link_at(i)) != NULL; i++) {
     watch_t *watch = watch_of(link);
     if (link->state != LINK_ACCEPTED || link->hijacked) continue;
-    for (int j = watch->written.headers; j < watch->asked; j++)
-      watch->requests[j]->composed = watch->requests[j]->begun;
     note_rest(link);
-    handed += answers_handed(link) + answers_in_turn(link, epoll_turn_began());
+    uint64_t turn = epoll_turn_began(thread_of(link));
+    handed += answers_handed(link) + answers_in_turn(link, turn);
     if (link->half_closed_at || is_idle(link)) continue;
     running_then++;
     /* A lame duck's answer that goes on has said close. */
@@ -408,6 +475,8 @@ void checks_at_stop(void) {
 static void look_at_bound(const outcome_t *outcome) {
   /* Timers are due before a turn's events, and may be held up themselves. */
   uint64_t slack = 2 * epoll_held() + 10 * MS;
+  if (threads_are_several())
+    slack = 2 * epoll_held_by(0) + STUCK + WAKE_UP + 10 * MS;
   if (outcome->called_back_at > outcome->bound_at + slack)
     fault("the drain ends %llu ms after its bound", "server", 0,
           (outcome->called_back_at - outcome->bound_at) / MS, 0);
@@ -429,18 +498,87 @@ void checks_at_cancel(const request_t *request) {
           request->id, (now() - due) / MS, 0);
 }
 
+/* Its loop hasn't turned as it should, for so long after the cut: it is left
+ * behind. */
+static bool is_left(int thread) {
+  return thread > 0 && epoll_is_in_turn(thread) &&
+         now() + WAKE_UP >= cut_at() + STUCK;
+}
+
+static bool is_any_left(void) {
+  for (int i = 1; i < threads_made(); i++)
+    if (is_left(i)) return true;
+  return false;
+}
+
+/* Those of a loop that is left behind, and those on their way to it, have been
+ * shut instead. */
+static uint64_t links_awaited(void) {
+  uint64_t awaited = 0;
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++) {
+    if (link->state != LINK_ACCEPTED || link->hijacked) continue;
+    bool is_on_left = link->user ? is_left(link->user - 1) : is_any_left();
+    bool is_shut = link->half_closed_at || link->failed || memory_failed();
+    awaited += !is_on_left || !is_shut;
+  }
+  return awaited;
+}
+
+void checks_at_leaving(void) {
+  if (!leaves) fault("ends before its threads", "loop", 0, 0, 0);
+}
+
+/* How many connections are, or were at any time since. */
+static uint64_t open_on(int thread, uint64_t since) {
+  uint64_t count = 0;
+  link_t *link;
+  for (int i = 0; (link = link_at(i)) != NULL; i++) {
+    bool is_open = link->state == LINK_ACCEPTED && !link->hijacked;
+    bool was_open = link->hijacked || link->closed_at >= since;
+    count += link->user == thread + 1 && (is_open || (since && was_open));
+  }
+  return count;
+}
+
+void watch_used(link_t *link) {
+  untaken--;
+  if (!threads_are_several()) return;
+  story("conn", link->id, "is thread %llu's", (uint64_t)thread_of(link), 0);
+  uint64_t since = link->accepted_at - epoll_held() - WAKE_UP;
+  uint64_t here = open_on(thread_of(link), 0);
+  for (int i = 0; i < threads_made(); i++)
+    if (here > open_on(i, since) + untaken + 1)
+      fault("thread %llu gets it, with %llu connections, and not the one with "
+            "the fewest",
+            "conn", link->id, (uint64_t)thread_of(link), here);
+}
+
+void checks_at_handler(const request_t *request, int thread) {
+  if (thread != thread_self())
+    fault("has thread %llu's data on thread %llu", "request", request->id,
+          (uint64_t)thread, (uint64_t)thread_self());
+  if (program_outcome()->called_back_at && !leaves)
+    fault("comes to its handler after the callback", "request", request->id, 0,
+          0);
+}
+
 void checks_at_callback(void) {
   const outcome_t *outcome = program_outcome();
-  if (server_links_open())
+  if (links_awaited())
     fault("called back with %llu connections open", "server", 0,
-          server_links_open(), 0);
+          links_awaited(), 0);
   for (const listener_t *l = listeners(); l; l = l->next)
     if (l->listening && !l->closed && !l->left && !l->is_foreign)
       fault("called back with a listener open", "listener", l->id, 0, 0);
-  if (later(last_end, outcome->stopped_at) + 10 * US < now() - epoll_held())
+  /* From another loop a further turn, and how late it is woken. */
+  uint64_t slack = 10 * US + epoll_held();
+  if (threads_are_several()) slack += epoll_held() + WAKE_UP;
+  if (later(last_end, outcome->stopped_at) + slack < now())
     fault("called back %llu us after the last close", "server", 0,
           (now() - last_end) / US, 0);
   look_at_bound(outcome);
+  leaves = is_any_left();
 }
 
 /* -- The promise ----------------------------------------------------------- */
@@ -546,8 +684,8 @@ static void about(const char *what, uint64_t reported, uint64_t seen,
 }
 
 static void look_at_conns(const dusk_report_t *report) {
-  same("connections open at the stop: %llu, seen %llu", report->conns_open,
-       open_then);
+  about("connections open at the stop: %llu, seen %llu", report->conns_open,
+        open_then, moving);
   same("connections accepted since: %llu, seen %llu", report->conns_accepted,
        accepted_since);
   same("connections: %llu in all, %llu by their ends",
@@ -568,10 +706,10 @@ static void look_at_requests(const dusk_report_t *report) {
     left += answers_handed(link) +
             (was_cut(link) && answers_in_turn(link, link->half_closed_at));
   about("requests running at the stop: %llu, seen %llu",
-        report->requests_running, running_then, handed);
+        report->requests_running, running_then, handed + moving);
   about("requests answered since: %llu, seen %llu",
         report->requests_answered - report->conns_hijacked, answered_since,
-        handed + left);
+        handed + left + moving);
   same("requests refused since: %llu, seen %llu", report->requests_refused,
        refused_since);
 }
@@ -625,6 +763,9 @@ static void look_at_rest(const outcome_t *outcome, size_t allocations_left) {
   if (outcome->callbacks != outcome->calls)
     fault("%llu of shutdown's %llu callbacks came", "server", 0,
           (uint64_t)outcome->callbacks, (uint64_t)outcome->calls);
+  if (outcome->stops != scene->threads)
+    fault("%llu of %llu threads were told to stop", "server", 0,
+          (uint64_t)outcome->stops, (uint64_t)scene->threads);
   if (outcome->loop_err) fault("the loop does not close", "server", 0, 0, 0);
   if (descriptors_open())
     fault("%llu descriptors are left", "server", 0,

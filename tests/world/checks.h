@@ -21,7 +21,15 @@ typedef struct tally {
 
 void checks_begin(const scenario_t *scenario);
 void checks_at_stop(void);
+/* The drain was ordered: it has begun here, and other loops hear of it next. */
+void checks_at_order(void);
+/* A handler gets a request, with the data of that thread. */
+void checks_at_handler(const request_t *request, int thread);
+/* ... and begins its answer. */
+void checks_at_answer(request_t *request);
 void checks_at_callback(void);
+/* The server's loop has nothing to do any more, and threads go on. */
+void checks_at_leaving(void);
 /* The context of a request ends, and its handler hears of it. */
 void checks_at_cancel(const request_t *request);
 /* When all has come to rest. */

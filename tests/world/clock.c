@@ -25,6 +25,7 @@ static uint64_t time_ns;
 static char *memory;
 static size_t used;
 static uint64_t state;
+static bool passing;
 
 static void give_up(const char *what) {
   fprintf(stderr, "world: a run needs more %s than there are\n", what);
@@ -35,6 +36,7 @@ void clock_begin(void) {
   time_ns = EPOCH;
   count = 0;
   order = 0;
+  passing = false;
   if (memory == NULL) {
     memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -85,9 +87,15 @@ void pass_until(uint64_t then) {
   while (count > 0 && heap[0].due <= then) {
     event_t event = take_first();
     if (event.due > time_ns) time_ns = event.due;
+    passing = true;
     event.cb(event.who, event.arg);
+    passing = false;
   }
   if (then > time_ns) time_ns = then;
+}
+
+bool is_passing(void) {
+  return passing;
 }
 
 void *keep(size_t size) {
@@ -103,11 +111,15 @@ void chance_begin(uint64_t seed) {
 }
 
 /* Sebastiano Vigna's splitmix64. */
-static uint64_t draw(void) {
-  uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
+uint64_t chance_next(uint64_t *state_of) {
+  uint64_t z = *state_of += UINT64_C(0x9e3779b97f4a7c15);
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
   return z ^ (z >> 31);
+}
+
+static uint64_t draw(void) {
+  return chance_next(&state);
 }
 
 uint64_t below(uint64_t n) {

@@ -25,6 +25,8 @@ void at(uint64_t due, event_cb cb, void *who, uint64_t arg);
 uint64_t next_due(void);
 /* Moves the clock, and calls what is due by then. */
 void pass_until(uint64_t then);
+/* Whether it is calling. */
+bool is_passing(void);
 
 /* Memory of the run: given back all at once, by the next clock_begin. Zeroed,
  * and unseen by the count of allocations. */
@@ -37,5 +39,7 @@ void chance_begin(uint64_t seed);
 uint64_t below(uint64_t n);
 uint64_t between(uint64_t low, uint64_t high);
 bool one_in(uint64_t n);
+/* Any number, of another chance than that: of this state's. */
+uint64_t chance_next(uint64_t *state);
 
 #endif

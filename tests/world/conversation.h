@@ -15,8 +15,8 @@ typedef struct request {
   uint64_t sent_at;
   uint64_t handled_at; /* a handler got it; 0: not yet */
   bool ended;          /* ... and ended it */
-  bool composed;       /* its answer's header, by the stop */
-  bool begun;          /* its answer's header, at all */
+  bool begun;          /* its answer's header is composed */
+  bool composed;       /* ... when its loop may not have known of the stop */
   bool written;        /* its answer, wholly, to the kernel */
   bool answered;       /* the client has it all */
   int status;

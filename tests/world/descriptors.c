@@ -2,6 +2,8 @@
  * with each kind. */
 #include "clock.h"
 #include "kernel.h"
+#include "story.h"
+#include "threads.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -84,6 +86,7 @@ int fd_of_link(const link_t *link) {
 int fd_close(int fd) {
   file_t *file = file_of(fd);
   if (file == NULL) return -EBADF;
+  fd_use(fd);
   files[fd - FIRST_FD] = NULL;
   open_count--;
   if (--file->refs > 0) return 0;
@@ -109,9 +112,22 @@ static ssize_t bytes_read(bytes_t *text, char *bytes, size_t size) {
   return (ssize_t)len;
 }
 
+void fd_use(int fd) {
+  link_t *link = object_of(fd, FD_LINK);
+  if (link == NULL || link->user == thread_self() + 1) return;
+  if (link->user) {
+    fault("used by thread %llu, and now by thread %llu", "conn", link->id,
+          (uint64_t)link->user - 1, (uint64_t)thread_self());
+    return;
+  }
+  link->user = thread_self() + 1;
+  watch_used(link);
+}
+
 ssize_t fd_read(int fd, char *bytes, size_t size) {
   file_t *file = file_of(fd);
   if (file == NULL) return -EBADF;
+  fd_use(fd);
   switch (file->kind) {
   case FD_LINK:
     return tcp_read(file->object, bytes, size);
@@ -130,6 +146,7 @@ ssize_t fd_read(int fd, char *bytes, size_t size) {
 ssize_t fd_write(int fd, const char *bytes, size_t size) {
   file_t *file = file_of(fd);
   if (file == NULL) return -EBADF;
+  fd_use(fd);
   if (file->kind == FD_LINK) return tcp_write(file->object, bytes, size);
   if (file->kind != FD_EVENT || size != sizeof(uint64_t)) return -EINVAL;
   uint64_t more;

@@ -1,42 +1,67 @@
-/* epoll.c: which descriptors are ready, and the one place where time passes.
- * The ready ones are told in any order, and sometimes the program is woken so
- * late that several things have happened meanwhile. */
+/* epoll.c: which descriptors are ready, and the one place where time passes; in
+ * runs of several threads that is where none can go on. The ready ones are told
+ * in any order, and sometimes the program is woken so late that several things
+ * have happened meanwhile. */
 #include "clock.h"
 #include "kernel.h"
 #include "story.h"
+#include "threads.h"
 #include "watch.h"
 
 #include <errno.h>
 #include <string.h>
 
-static epoll_t *only; /* one loop, one epoll */
-static turns_t turns;
-static uint64_t returned_at;
-static uint64_t held;
+/* A thread with its loop, which has one epoll. */
+typedef struct turner {
+  epoll_t *epoll;
+  uint64_t returned_at;
+  uint64_t held;
+  uint64_t turns;
+  bool waits;
+} turner_t;
+
+static turner_t turners[MAX_THREADS];
+static struct {
+  uint64_t all;
+  uint64_t still; /* without time passing */
+} turns;          /* of all loops */
 
 void epoll_begin(void) {
-  only = NULL;
+  memset(turners, 0, sizeof(turners));
   memset(&turns, 0, sizeof(turns));
-  returned_at = now();
-  held = 0;
+  for (int i = 0; i < MAX_THREADS; i++)
+    turners[i].returned_at = now();
 }
 
-uint64_t epoll_turn_began(void) {
-  return returned_at;
+uint64_t epoll_turn_began(int thread) {
+  return turners[thread].returned_at;
+}
+
+uint64_t epoll_turns(int thread) {
+  return turners[thread].turns;
+}
+
+bool epoll_is_in_turn(int thread) {
+  return !turners[thread].waits && !thread_has_ended(thread);
+}
+
+uint64_t epoll_held_by(int thread) {
+  const turner_t *turner = &turners[thread];
+  bool waits = threads_are_several() && !epoll_is_in_turn(thread);
+  uint64_t turn = waits ? 0 : now() - turner->returned_at;
+  return turn > turner->held ? turn : turner->held;
 }
 
 uint64_t epoll_held(void) {
-  uint64_t turn = now() - returned_at;
-  return turn > held ? turn : held;
-}
-
-turns_t epoll_turns(void) {
-  return turns;
+  uint64_t held = 0;
+  for (int i = 0; i < threads_made(); i++)
+    if (epoll_held_by(i) > held) held = epoll_held_by(i);
+  return held;
 }
 
 int epoll_set(epoll_t *epoll, int op, int fd, const struct epoll_event *event) {
   if (file_of(fd) == NULL) return -EBADF;
-  only = epoll;
+  turners[thread_self()].epoll = epoll;
   uint32_t *events = &epoll->events[fd - FIRST_FD];
   if (op == EPOLL_CTL_ADD && *events) return -EEXIST;
   if (op != EPOLL_CTL_ADD && *events == 0) return -ENOENT;
@@ -51,7 +76,8 @@ int epoll_set(epoll_t *epoll, int op, int fd, const struct epoll_event *event) {
 }
 
 void epoll_forget(int fd) {
-  if (only) only->events[fd - FIRST_FD] = 0;
+  for (int i = 0; i < MAX_THREADS; i++)
+    if (turners[i].epoll) turners[i].epoll->events[fd - FIRST_FD] = 0;
 }
 
 static int collect(const epoll_t *epoll, struct epoll_event ready[FDS]) {
@@ -87,12 +113,35 @@ static const uint64_t LONGEST = 100000 * MS;
 
 /* What no drain may do, and no run could end after. */
 static void look_at_turns(uint64_t until) {
-  if (turns.still > STILL_TURNS)
+  uint64_t loops = (uint64_t)threads_made();
+  if (turns.still > STILL_TURNS * loops)
     run_is_stuck("the loop turns, and no time passes");
-  if (turns.all > ALL_TURNS) run_is_stuck("the loop turns too often");
+  if (turns.all > ALL_TURNS * loops) run_is_stuck("the loop turns too often");
   if (now() > EPOCH + LONGEST) run_is_stuck("the drain does not end");
   if (until == NEVER && next_due() == NEVER)
     run_is_stuck("the loop waits for ever");
+}
+
+void epoll_time_passes(uint64_t then) {
+  look_at_turns(then);
+  turns.still = 0;
+}
+
+static bool is_ready(void *who) {
+  const epoll_t *epoll = who;
+  for (int i = 0; i < epoll->most; i++)
+    if (fd_events(FIRST_FD + i) & epoll->events[i]) return true;
+  return false;
+}
+
+/* The same, where others go on meanwhile. */
+static int wait_with_others(epoll_t *epoll, struct epoll_event ready[FDS],
+                            uint64_t until) {
+  bool waits = !is_ready(epoll);
+  thread_await(WAIT_IDLE, is_ready, epoll, until);
+  uint64_t delay = waits ? wake_up_delay() : 0;
+  if (delay) thread_hold(delay);
+  return collect(epoll, ready);
 }
 
 /* Lets time pass until something is ready, or until `until`. */
@@ -117,14 +166,20 @@ static int wait(epoll_t *epoll, struct epoll_event ready[FDS], uint64_t until) {
 int epoll_get(epoll_t *epoll, struct epoll_event *events, int most,
               int timeout_ms) {
   static struct epoll_event ready[FDS];
+  turner_t *turner = &turners[thread_self()];
   pass_until(now());
-  held = epoll_held();
+  turner->held = epoll_held_by(thread_self());
+  turner->turns++;
+  turner->waits = true;
+  if (thread_self() > 0) watch_turn(thread_self());
   uint64_t until = timeout_ms < 0 ? NEVER : now() + (uint64_t)timeout_ms * MS;
   turns.all++;
   turns.still++;
   look_at_turns(0);
-  int count = wait(epoll, ready, until);
-  returned_at = now();
+  int count = threads_are_several() ? wait_with_others(epoll, ready, until)
+                                    : wait(epoll, ready, until);
+  turner->returned_at = now();
+  turner->waits = false;
   shuffle(ready, count);
   if (count > most) count = most;
   memcpy(events, ready, (size_t)count * sizeof(*events));

@@ -4,6 +4,7 @@
 #include "conversation.h"
 #include "program.h"
 #include "story.h"
+#include "threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,33 +26,30 @@ typedef struct task {
   uv_os_sock_t taken; /* hijacked */
 } task_t;
 
-static uv_loop_t *loop;
-static dusk_context_t *root;
-static task_t *tasks;
+static task_t *tasks[MAX_THREADS];
 
-void handlers_begin(uv_loop_t *with_loop, dusk_context_t *with_root) {
-  loop = with_loop;
-  root = with_root;
-  tasks = NULL;
+void handlers_begin(void) {
+  memset(tasks, 0, sizeof(tasks));
 }
 
-int handlers_running(void) {
-  int running = 0;
-  for (const task_t *task = tasks; task; task = task->next)
-    running += task->res != NULL;
-  return running;
+static void note_begun(task_t *task) {
+  if (task->request->begun) return;
+  task->request->begun = true;
+  checks_at_answer(task->request);
 }
 
 static void end(task_t *task, uint64_t bytes) {
-  static char body[1 << 18];
+  static char bodies[MAX_THREADS][1 << 18];
+  char *body = bodies[thread_self()];
   dusk_response_t *res = task->res;
   if (res == NULL) return;
   task->res = NULL;
-  task->request->ended = task->request->begun = true;
+  note_begun(task);
+  task->request->ended = true;
   if (task->waits) dusk_waiter_stop(&task->waiter);
   uv_close((uv_handle_t *)&task->timer, NULL);
-  int head = snprintf(body, sizeof(body), "%d ", task->request->id);
-  if (bytes > sizeof(body)) bytes = sizeof(body);
+  int head = snprintf(body, sizeof(*bodies), "%d ", task->request->id);
+  if (bytes > sizeof(*bodies)) bytes = sizeof(*bodies);
   if (bytes < (uint64_t)head) bytes = (uint64_t)head;
   memset(body + head, '.', bytes - (uint64_t)head);
   story("request", task->request->id, "is ended by its handler", 0, 0);
@@ -59,7 +57,8 @@ static void end(task_t *task, uint64_t bytes) {
 }
 
 static void after(task_t *task, uint64_t delay_ms, uv_timer_cb cb) {
-  uv_update_time(loop); /* as whoever cares does after a long callback */
+  uv_update_time(
+      task->timer.loop); /* as whoever cares does after a long callback */
   uv_timer_start(&task->timer, cb, delay_ms, 0);
 }
 
@@ -83,14 +82,15 @@ static void wait_for_context(task_t *task, dusk_context_t *ctx) {
     return;
   }
   task->waits = true;
-  dusk_context_after(ctx, &task->waiter, root, on_context_end);
+  dusk_context_after(ctx, &task->waiter, dusk_request_root(task->req),
+                     on_context_end);
 }
 
 static void on_piece_due(uv_timer_t *timer) {
   task_t *task = timer->data;
   bool over =
       task->a % 2 && dusk_context_err(dusk_request_draining(task->req)) != 0;
-  task->request->begun = true;
+  note_begun(task);
   char piece[32];
   int len = snprintf(piece, sizeof(piece), "%d piece", task->request->id);
   if (task->written++ < task->a && !over &&
@@ -133,7 +133,7 @@ static void hijack(task_t *task) {
 
 static void block(task_t *task) {
   story("request", task->request->id, "holds the loop for %llu ms", task->a, 0);
-  pass_until(now() + task->a * MS);
+  thread_hold(task->a * MS);
   end(task, 10);
 }
 
@@ -179,21 +179,23 @@ void handlers_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
     return;
   }
   task_t *task = keep(sizeof(*task));
-  *task = (task_t){.next = tasks, .res = res, .req = req, .a = a, .b = b};
+  task_t **list = &tasks[thread_self()];
+  *task = (task_t){.next = *list, .res = res, .req = req, .a = a, .b = b};
   task->taken = -1;
-  tasks = task;
+  *list = task;
   task->request = request_by_id(id);
   task->request->handled_at = now();
+  checks_at_handler(task->request, program_thread_of(req));
   while (strcmp(name, work_names[task->work]))
     task->work++;
-  uv_timer_init(loop, &task->timer);
+  uv_timer_init(dusk_request_loop(req), &task->timer);
   task->timer.data = task;
   story("request", id, "comes to its handler", 0, 0);
   begin(task);
 }
 
 void handlers_give_up(void) {
-  for (task_t *task = tasks; task; task = task->next) {
+  for (task_t *task = tasks[thread_self()]; task; task = task->next) {
     end(task, 10);
     if (task->taken >= 0) on_taken_end(&task->timer);
   }

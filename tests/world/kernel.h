@@ -123,6 +123,9 @@ struct link {
   bool fin_at_close; /* the client's end of stream had come by then */
   bool failed;       /* one of its calls was made to fail */
   bool hijacked;
+  uint64_t looked_at;  /* by the server, for input: what had arrived then */
+  uint64_t looked_for; /* ... and in which of its turns */
+  int user;            /* the thread that uses it, and 1; 0: none yet */
   struct watch *watch; /* of checks */
 };
 
@@ -172,6 +175,8 @@ ssize_t tcp_read(link_t *link, char *bytes, size_t size);
 ssize_t tcp_write(link_t *link, const char *bytes, size_t size);
 int tcp_shutdown(link_t *link, int how);
 void tcp_close(link_t *link);
+/* It looks, and finds no more than this. */
+void tcp_look(link_t *link);
 uint32_t tcp_events(const link_t *link);
 
 /* -- Descriptors ----------------------------------------------------------- */
@@ -211,6 +216,8 @@ int fd_new(kind_t kind, void *object);
 int fd_dup(int fd);
 int fd_close(int fd);
 /* A program's calls. */
+/* A connection is the first thread's that does more than to accept it. */
+void fd_use(int fd);
 int fd_of_link(const link_t *link); /* -1 */
 ssize_t fd_read(int fd, char *bytes, size_t size);
 ssize_t fd_write(int fd, const char *bytes, size_t size);
@@ -224,21 +231,21 @@ typedef struct epoll {
   int most; /* one past the last that was added */
 } epoll_t;
 
-typedef struct turns {
-  uint64_t all;
-  uint64_t still; /* without time passing */
-} turns_t;
-
 void epoll_begin(void);
 int epoll_set(epoll_t *epoll, int op, int fd, const struct epoll_event *event);
 void epoll_forget(int fd);
 int epoll_get(epoll_t *epoll, struct epoll_event *events, int most,
               int timeout_ms);
-turns_t epoll_turns(void);
-/* When this turn began. */
-uint64_t epoll_turn_began(void);
-/* The longest that a turn has taken, or takes. */
+/* How many turns this thread's loop has ended. */
+uint64_t epoll_turns(int thread);
+bool epoll_is_in_turn(int thread); /* not in epoll_wait */
+/* When its turn began. */
+uint64_t epoll_turn_began(int thread);
+/* The longest that a turn has taken, or takes: of one, and of any. */
+uint64_t epoll_held_by(int thread);
 uint64_t epoll_held(void);
+/* All threads wait, for nothing that comes before `then`. */
+void epoll_time_passes(uint64_t then);
 
 /* -- Telling of handshakes ------------------------------------------------- */
 

@@ -11,8 +11,8 @@
 #include "kernel.h"
 #include "story.h"
 #include "tcp.h"
+#include "threads.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/inet_diag.h>
@@ -49,11 +49,6 @@ bool libc_is_ours(int backend_fd) {
   return is_played(backend_fd) && calls > 0;
 }
 
-/* The C library's own; found once each. */
-#define REAL(name)                                                             \
-  static __typeof__(&name) real;                                               \
-  if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, #name)
-
 static int result(ssize_t value) {
   if (value >= 0) return (int)value;
   errno = (int)-value;
@@ -73,8 +68,11 @@ static bool fails(call_t call) {
   return err != 0;
 }
 
-/* The same on a connection, which is then told apart by the checks. */
+/* The same on a connection, which is then told apart by the checks. Another
+ * thread may come first; not behind a wake-up that has been written, where
+ * libuv's uv__async_spin makes the other one wait. */
 static bool link_fails(call_t call, int fd) {
+  thread_pause();
   link_t *link = object_of(fd, FD_LINK);
   if (link == NULL || !fails(call)) return false;
   if (errno != EINTR) link->failed = true;
@@ -115,6 +113,7 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
   REAL(epoll_ctl);
   if (!is_played(epfd)) return real(epfd, op, fd, event);
   if (op == EPOLL_CTL_ADD && fails(CALL_EPOLL_CTL)) return -1;
+  if (op == EPOLL_CTL_ADD) fd_use(fd);
   if (!is_played(fd)) abort(); /* the real kernel's, in our loop */
   return result(epoll_set(object_of(epfd, FD_EPOLL), op, fd, event));
 }
@@ -194,9 +193,10 @@ ssize_t readv(int fd, const struct iovec *pieces, int count) {
   return read_pieces(fd, pieces, (size_t)count);
 }
 
-static ssize_t peek(const link_t *link, char *bytes, size_t size) {
+static ssize_t peek(link_t *link, char *bytes, size_t size) {
   const stream_t *up = &link->up;
   size_t len = up->arrived - up->read;
+  tcp_look(link);
   if (len > size) len = size;
   if (len == 0) return long_result(up->fin_arrived ? 0 : -EAGAIN);
   memcpy(bytes, up->bytes + up->read, len);
@@ -206,7 +206,7 @@ static ssize_t peek(const link_t *link, char *bytes, size_t size) {
 ssize_t recv(int fd, void *bytes, size_t size, int flags) {
   REAL(recv);
   if (!is_played(fd)) return real(fd, bytes, size, flags);
-  const link_t *link = object_of(fd, FD_LINK);
+  link_t *link = object_of(fd, FD_LINK);
   if (link && flags & MSG_PEEK) return peek(link, bytes, size);
   return read(fd, bytes, size);
 }
@@ -263,7 +263,7 @@ static ssize_t ask_diag(int fd, const void *bytes, size_t size) {
   answer->len =
       diag_dump(message->request.sdiag_family,
                 ntohs(message->request.id.idiag_sport), answer->at, 16384);
-  pass_until(now() + between(20 * US, 3 * MS)); /* it takes its time */
+  thread_hold(between(20 * US, 3 * MS)); /* it takes its time */
   return (ssize_t)size;
 }
 
@@ -358,6 +358,7 @@ int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
   REAL(accept4);
   listener_t *listener = object_of(fd, FD_LISTENER);
   if (listener == NULL) return real(fd, addr, len, flags);
+  thread_pause();
   /* The kernel takes a descriptor before it looks into the queue. */
   if (descriptors_full()) return result(-EMFILE);
   if (fails(CALL_ACCEPT)) return -1;
@@ -386,9 +387,14 @@ int shutdown(int fd, int how) {
   return 0;
 }
 
+static int close_played(int fd) {
+  thread_pause();
+  return result(fd_close(fd));
+}
+
 int close(int fd) {
   REAL(close);
-  return is_played(fd) ? result(fd_close(fd)) : real(fd);
+  return is_played(fd) ? close_played(fd) : real(fd);
 }
 
 long syscall(long number, ...) {
@@ -400,7 +406,7 @@ long syscall(long number, ...) {
     args[i] = va_arg(list, long);
   va_end(list);
   if (number == SYS_close && is_played((int)args[0]))
-    return result(fd_close((int)args[0]));
+    return close_played((int)args[0]);
   return real(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
@@ -531,6 +537,7 @@ int ioctl(int fd, unsigned long request, ...) {
   link_t *link = object_of(fd, FD_LINK);
   if (request == FIONREAD && link) {
     if (link_fails(CALL_UNREAD, fd)) return -1;
+    tcp_look(link);
     *(int *)value = (int)(link->up.arrived - link->up.read);
   } else if (request == SIOCOUTQ && link) {
     *(int *)value = (int)(link->down.written - link->down.acked);
@@ -578,7 +585,7 @@ static int open_table(const char *path) {
   bytes_t *text = keep(sizeof(*text));
   text->at = keep(65536);
   text->len = diag_text(path[strlen(path) - 1] == '6', text->at, 65536);
-  pass_until(now() + between(1 * MS, 45 * MS)); /* so does this, longer */
+  thread_hold(between(1 * MS, 45 * MS)); /* so does this, longer */
   return result(fd_new(FD_TEXT, text));
 }
 

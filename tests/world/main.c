@@ -16,6 +16,8 @@
  *   libc.c          the C library's functions, from which all else is reached:
  *   descriptors.c, epoll.c, handshake.c, tcp.c, diag.c, faults.c   the kernel
  *   clock.c         time, what is due, chance; story.c: what is told
+ *   threads.c       the threads, in an order that the seed makes up; pthread.c:
+ *                   how the program comes to them
  *   seeds.txt       what once failed; mutants: whether a broken drain is found
  */
 #include "alloc.h"
@@ -27,6 +29,7 @@
 #include "program.h"
 #include "story.h"
 #include "tcp.h"
+#include "threads.h"
 #include "watch.h"
 
 #include <setjmp.h>
@@ -39,11 +42,16 @@
 
 static const char help[] =
     "world --seed N [-v]             one run, and the hash of its story\n"
+    "                                of a server with one thread; --threads N\n"
+    "                                with several, here as below\n"
     "world --scenario NAME [-v]      a handwritten one; without NAME: a list\n"
-    "world --runs N [--from SEED] [--jobs N]   many; prints those that fail\n"
+    "world --runs N [--from SEED] [--jobs N]   many; prints those that fail.\n"
+    "                                A part of them has several threads\n"
     "world --list FILE               all that a list names: a line a run, a "
     "seed\n"
-    "                                or a scenario's name; # begins a comment\n"
+    "                                (threads N behind it) or a scenario's "
+    "name;\n"
+    "                                # begins a comment\n"
     "world --replay N [--from SEED]  each run twice: the same hash?\n"
     "world --line MS --loss PERCENT --stops N [--from SEED]   for "
     "tests/world/real\n"
@@ -57,17 +65,28 @@ static const char help[] =
 enum { MAX_JOBS = 64 };
 
 static jmp_buf stuck;
+static int given_threads; /* 0: none were given */
 
-void run_is_stuck(const char *why) {
-  fault(why, "server", 0, 0, 0);
+static void leave(void) {
   longjmp(stuck, 1);
 }
 
-/* True when every check held. */
-static bool run(uint64_t seed, const scenario_t *given, bool aloud) {
-  static scenario_t drawn;
-  static const scenario_t *scenario; /* static for longjmp */
-  scenario = given;
+void run_is_stuck(const char *why) {
+  fault(why, "server", 0, 0, 0);
+  threads_leave(leave);
+}
+
+/* How many threads a run has, one of many. */
+static int threads_of(uint64_t seed) {
+  static const int shares[] = {1, 1, 1, 1, 2, 2, 3, 4};
+  if (given_threads) return given_threads;
+  return shares[chance_next(&seed) % (sizeof(shares) / sizeof(*shares))];
+}
+
+/* True when every check held. A scenario may name `threads` itself. */
+static bool run(uint64_t seed, const scenario_t *given, int threads,
+                bool aloud) {
+  static scenario_t scenario; /* static for longjmp */
   clock_begin();
   chance_begin(seed);
   story_begin(aloud);
@@ -76,29 +95,35 @@ static bool run(uint64_t seed, const scenario_t *given, bool aloud) {
   descriptors_begin();
   epoll_begin();
   requests_begin();
-  if (scenario == NULL) {
-    scenario_draw(&drawn);
-    scenario = &drawn;
+  if (given) {
+    scenario = *given;
+  } else {
+    scenario_draw(&scenario);
     chance_begin(~seed); /* what more is drawn some day changes no run */
   }
-  tcp_be_short(scenario->short_io);
-  checks_begin(scenario);
-  clients_begin(scenario);
+  if (scenario.threads == 0) scenario.threads = threads ? threads : 1;
+  threads_begin(seed, scenario.threads > 1);
+  pthread_begin();
+  tcp_be_short(scenario.short_io);
+  checks_begin(&scenario);
+  clients_begin(&scenario);
   alloc_fail_at(0);
   size_t allocations = alloc_live();
   if (setjmp(stuck)) {
+    threads_end();
     libc_play(false);
     return false;
   }
-  program_run(scenario);
+  program_run(&scenario);
+  threads_end();
   pass_until(now() + 20000 * MS); /* what is on its way arrives */
   checks_at_end(alloc_live() - allocations);
   return story_fault() == NULL;
 }
 
-static bool run_and_tell(uint64_t seed, const scenario_t *scenario,
+static bool run_and_tell(uint64_t seed, const scenario_t *scenario, int threads,
                          bool aloud) {
-  bool good = run(seed, scenario, aloud);
+  bool good = run(seed, scenario, threads, aloud);
   tally_t tally = checks_tally();
   if (scenario)
     printf("\"%s\", ", scenario->name);
@@ -119,10 +144,12 @@ static uint64_t run_many(uint64_t from, uint64_t count, uint64_t step,
                          uint64_t *now_at) {
   uint64_t failed = 0;
   for (uint64_t seed = from; seed < from + count; seed += step) {
+    int threads = threads_of(seed);
     *now_at = seed;
-    if (run(seed, NULL, false)) continue;
+    if (run(seed, NULL, threads, false)) continue;
     failed++;
-    printf("seed %llu failed %s\n", (unsigned long long)seed, story_fault());
+    printf("seed %llu threads %d failed %s\n", (unsigned long long)seed,
+           threads, story_fault());
     fflush(stdout);
   }
   return failed;
@@ -144,8 +171,10 @@ static bool run_jobs(uint64_t from, uint64_t count, uint64_t jobs) {
     waitpid(pids[job], &status, 0);
     good = good && status == 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
-      printf("seed %llu failed: the program ended with status %#x\n",
-             (unsigned long long)seeds[job], (unsigned)status);
+      printf("seed %llu threads %d failed: the program ended with status "
+             "%#x\n",
+             (unsigned long long)seeds[job], threads_of(seeds[job]),
+             (unsigned)status);
   }
   return good;
 }
@@ -153,11 +182,13 @@ static bool run_jobs(uint64_t from, uint64_t count, uint64_t jobs) {
 static bool replay(uint64_t from, uint64_t count) {
   bool good = true;
   for (uint64_t seed = from; seed < from + count; seed++) {
-    run(seed, NULL, false);
+    int threads = threads_of(seed);
+    run(seed, NULL, threads, false);
     uint64_t hash = story_hash();
-    run(seed, NULL, false);
+    run(seed, NULL, threads, false);
     if (hash == story_hash()) continue;
-    printf("seed %llu has two stories\n", (unsigned long long)seed);
+    printf("seed %llu threads %d has two stories\n", (unsigned long long)seed,
+           threads);
     good = false;
   }
   return good;
@@ -172,7 +203,7 @@ static bool run_over_line(uint64_t delay_ms, uint64_t loss_percent,
   for (uint64_t seed = from; seed < from + count; seed++) {
     chance_begin(seed);
     scenario_over_line(&scenario, delay_ms * MS, loss_percent);
-    if (!run(seed, &scenario, false)) {
+    if (!run(seed, &scenario, given_threads, false)) {
       fprintf(stderr, "seed %llu failed %s\n", (unsigned long long)seed,
               story_fault());
       good = false;
@@ -193,6 +224,8 @@ static bool run_over_line(uint64_t delay_ms, uint64_t loss_percent,
   return good;
 }
 
+static const char THREADS[] = " threads ";
+
 static bool run_line(char *line, bool aloud) {
   line[strcspn(line, "#\n")] = '\0';
   size_t len = strlen(line);
@@ -202,19 +235,22 @@ static bool run_line(char *line, bool aloud) {
   const scenario_t *scenario = scenario_named(line);
   char *end;
   uint64_t seed = strtoull(line, &end, 10);
+  int threads = given_threads;
+  if (strncmp(end, THREADS, strlen(THREADS)) == 0)
+    threads = (int)strtol(end + strlen(THREADS), &end, 10);
   if (scenario == NULL && *end) {
     printf("no scenario \"%s\"\n", line);
     return false;
   }
   bool good = true;
   if (scenario == NULL) {
-    good = run(seed, NULL, false);
-    if (!good) run_and_tell(seed, NULL, aloud);
+    good = run(seed, NULL, threads, false);
+    if (!good) run_and_tell(seed, NULL, threads, aloud);
     return good;
   }
   for (seed = 0; seed < 8; seed++) /* in several orders of events */
-    good = run(seed, scenario, false) && good;
-  if (!good || aloud) run_and_tell(0, scenario, aloud);
+    good = run(seed, scenario, threads, false) && good;
+  if (!good || aloud) run_and_tell(0, scenario, threads, aloud);
   return good;
 }
 
@@ -253,8 +289,11 @@ int main(int argc, char **argv) {
   uint64_t from = number_after(argc, argv, "--from", 1);
   uint64_t jobs = number_after(argc, argv, "--jobs", 1);
   bool good = false;
+  program_prepare();
+  given_threads = (int)number_after(argc, argv, "--threads", 0);
+  if (given_threads > MAX_THREADS) return EXIT_FAILURE;
   if (strcmp(what, "--seed") == 0)
-    good = run_and_tell(count, NULL, aloud);
+    good = run_and_tell(count, NULL, given_threads, aloud);
   else if (strcmp(what, "--scenario") == 0 && argc > 2 && argv[2][0] != '-')
     good = run_line(argv[2], aloud);
   else if (strcmp(what, "--scenario") == 0)

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "libc.h"
 #include "story.h"
+#include "threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,9 +55,9 @@ static void note_stop(void) {
 
 static void stop(const action_t *action) {
   dusk_context_t *bound;
+  uint64_t bound_at = now() + action->bound_ms * MS;
   while (dusk_context_with_timeout(root, action->bound_ms, NULL, &bound))
     alloc_fail_at(0);
-  uint64_t bound_at = now() + action->bound_ms * MS;
   uint64_t bound_before = outcome.bound_at;
   if (outcome.calls == 0 || bound_at < outcome.bound_at)
     outcome.bound_at = bound_at;
@@ -66,6 +67,7 @@ static void stop(const action_t *action) {
     outcome.calls--; /* no memory for a second one */
     outcome.bound_at = bound_before;
   }
+  checks_at_order();
   dusk_context_unref(bound);
 }
 
@@ -128,6 +130,33 @@ static void schedule(void) {
 
 /* -- From loop to loop's end ----------------------------------------------- */
 
+static int numbers[MAX_THREADS];
+
+static int on_worker_start(dusk_server_t *started, dusk_context_t *its_root,
+                           size_t index, void **data, void *arg) {
+  (void)started;
+  (void)its_root;
+  (void)arg;
+  numbers[index] = thread_self();
+  *data = &numbers[index];
+  return 0;
+}
+
+int program_thread_of(const dusk_request_t *req) {
+  return *(const int *)dusk_request_worker_data(req);
+}
+
+static void on_worker_stop(dusk_server_t *stopped, dusk_context_t *its_root,
+                           size_t index, void *data, void *arg) {
+  (void)stopped;
+  (void)its_root;
+  (void)arg;
+  if (index != (size_t)thread_self() || data != &numbers[index])
+    fault("stops as another one", "thread", (int)index, 0, 0);
+  outcome.stops++;
+  handlers_give_up();
+}
+
 /* In this process's own folder: the file is a real one. */
 static const char *socket_path(void) {
   static char path[64];
@@ -176,24 +205,45 @@ static int begin(void) {
   uv_unref((uv_handle_t *)&wake_up);
   dusk_server_config_t config = {.handler = handlers_serve,
                                  .quiet_window_ms = scene->quiet_ms,
-                                 .cancel_grace_ms = scene->grace_ms};
-  handlers_begin(&loop, root);
+                                 .cancel_grace_ms = scene->grace_ms,
+                                 .threads = (uint64_t)scene->threads,
+                                 .on_worker_start = on_worker_start,
+                                 .on_worker_stop = on_worker_stop};
+  handlers_begin();
   err = dusk_server_new(root, &config, &server);
   return err ? err : serve();
 }
 
+static bool have_ended(void *who) {
+  (void)who;
+  return threads_alive() == 0;
+}
+
+static void on_turn(uv_idle_t *idle) {
+  uv_close((uv_handle_t *)idle, NULL);
+}
+
+/* The server has left them behind, and so has the loop; but for that they end
+ * as ever, and it hears of it if it turns. */
+static void wait_for_threads(void) {
+  static uv_idle_t idle;
+  checks_at_leaving();
+  thread_await(WAIT_LOCKED, have_ended, NULL, NEVER);
+  for (int turns = 0; turns < 3; turns++) {
+    uv_idle_init(&loop, &idle);
+    uv_idle_start(&idle, on_turn);
+    uv_run(&loop, UV_RUN_DEFAULT);
+  }
+}
+
 /* What libuv makes once a process is the real kernel's. */
-static void begin_once(void) {
-  static bool begun;
-  if (begun || uv_loop_init(&loop)) return;
-  uv_loop_close(&loop);
-  begun = true;
+void program_prepare(void) {
+  if (uv_loop_init(&loop) == 0) uv_loop_close(&loop);
 }
 
 void program_run(const scenario_t *scenario) {
   scene = scenario;
   memset(&outcome, 0, sizeof(outcome));
-  begin_once();
   libc_play(true);
   int err = begin();
   if (err < 0) {
@@ -202,6 +252,7 @@ void program_run(const scenario_t *scenario) {
   }
   schedule();
   uv_run(&loop, UV_RUN_DEFAULT);
+  if (threads_alive() > 0) wait_for_threads();
   outcome.was_ours = libc_is_ours(uv_backend_fd(&loop));
   outcome.loop_err = uv_loop_close(&loop);
   libc_play(false);

@@ -15,19 +15,22 @@ typedef struct outcome {
   int calls; /* of shutdown that gave 0 */
   int status;
   dusk_report_t report;
+  int stops;    /* of threads, that were told */
   int loop_err; /* of uv_loop_close */
   bool was_ours;
 } outcome_t;
 
+/* Once, before the first run. */
+void program_prepare(void);
 /* From loop to loop's end. */
 void program_run(const scenario_t *scenario);
 const outcome_t *program_outcome(void);
+/* The thread on whose loop it is, as its data has it. */
+int program_thread_of(const dusk_request_t *req);
 
-/* Requests that handlers have, now. */
-int handlers_running(void);
-void handlers_begin(uv_loop_t *loop, dusk_context_t *root);
+void handlers_begin(void);
 void handlers_serve(dusk_response_t *res, dusk_request_t *req, void *arg);
-/* Ends what never ends. */
+/* Ends what never ends, of this thread's loop. */
 void handlers_give_up(void);
 
 #endif

@@ -87,6 +87,7 @@ enum { MAX_CLIENTS = 16, MAX_ACTIONS = 5, MAX_FAILING = 3 };
 
 typedef struct scenario {
   const char *name;  /* what is right */
+  int threads;       /* 0: one */
   uint64_t quiet_ms; /* DUSK_OFF: none */
   uint64_t grace_ms;
   bool ipv6; /* listens on [::]:8080 for both, else on 0.0.0.0:8080 */

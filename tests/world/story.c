@@ -3,6 +3,7 @@
 #include "story.h"
 
 #include "clock.h"
+#include "threads.h"
 
 #include <stdio.h>
 
@@ -40,8 +41,12 @@ static void say(const char *who, int id, const char *what, uint64_t a,
   char number[16] = "";
   format(text, sizeof(text), what, a, b);
   if (id > 0) snprintf(number, sizeof(number), "%d", id);
-  printf("%12.3f  %-8s %-4s %s\n", (double)(now() - EPOCH) / (double)MS, who,
-         number, text);
+  printf("%12.3f  ", (double)(now() - EPOCH) / (double)MS);
+  if (threads_are_several() && is_passing())
+    printf("   ");
+  else if (threads_are_several())
+    printf("t%d ", thread_self());
+  printf("%-8s %-4s %s\n", who, number, text);
 }
 
 void story(const char *who, int id, const char *what, uint64_t a, uint64_t b) {

@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "story.h"
 #include "tcp.h"
+#include "threads.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -236,6 +237,7 @@ ssize_t tcp_read(link_t *link, char *bytes, size_t size) {
     link->server_told = true;
     return -ECONNRESET;
   }
+  tcp_look(link);
   return up->fin_arrived || link->server_error ? 0 : -EAGAIN;
 }
 
@@ -256,10 +258,23 @@ ssize_t tcp_write(link_t *link, const char *bytes, size_t size) {
   return (ssize_t)len;
 }
 
+void tcp_look(link_t *link) {
+  link->looked_at = link->up.arrived;
+  link->looked_for = epoll_turns(thread_self());
+}
+
+/* What comes between the look and the half-close comes too late for it; where
+ * there is one thread no time passes between them. */
+static uint64_t seen_by_now(const link_t *link) {
+  bool has_looked = threads_are_several() && link->looked_for &&
+                    link->looked_for == epoll_turns(thread_self());
+  return has_looked ? link->looked_at : link->up.arrived;
+}
+
 static void note_half_close(link_t *link) {
   if (link->half_closed_at) return;
   link->half_closed_at = now();
-  link->up_at_half_close = link->up.arrived;
+  link->up_at_half_close = seen_by_now(link);
   watch_half_closing(link);
 }
 

@@ -47,6 +47,7 @@ typedef struct watch {
   answers_t written;
   answers_t seen;
   uint64_t batch;         /* of the drain: what had come at its look */
+  uint64_t taken_at;      /* by its thread */
   uint64_t last_answer;   /* written wholly at; or the accept */
   uint64_t rested_at;     /* the same, with nothing more to answer then */
   bool idle_half_close;   /* it was half-closed with nothing to answer */

@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <string.h>
+#include <uv.h>
 
 enum { LOCKS = 64 };
 
@@ -64,6 +65,15 @@ int sched_yield(void) {
   if (!threads_are_several()) return real();
   thread_await(WAIT_LOCKED, NULL, NULL, now() + US);
   return 0;
+}
+
+/* libuv's; here too another may come first, for who is woken waits while this
+ * goes on. */
+int uv_async_send(uv_async_t *async) {
+  REAL(uv_async_send);
+  int result = real(async);
+  thread_pause();
+  return result;
 }
 
 /* -- Locks ----------------------------------------------------------------- */

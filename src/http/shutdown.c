@@ -84,6 +84,7 @@ static void on_stuck(uv_timer_t *timer) {
 static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   if (server->phase == DUSK_CLOSED) return;
   uint64_t left = server->seal.left;
+  bool is_first = atomic_load(&server->plan.cut_cause) == NULL;
   atomic_store(&server->plan.cut_cause, cause);
   /* First: else handlers on other loops hear of their contexts' end, and let
    * go, before they are cut. */
@@ -92,7 +93,7 @@ static void cut(dusk_server_t *server, int status, const dusk_cause_t *cause) {
   dusk__seal_cut(&server->seal);
   if (server->seal.left > left) server->left_status = status; /* is reset */
   dusk__lanes_cut(server, status);
-  if (server->lane_count > 1)
+  if (server->lane_count > 1 && is_first)
     uv_timer_start(&server->cut_timer, on_stuck, DUSK__STUCK_MS, 0);
   dusk__server_at_turn(server);
 }

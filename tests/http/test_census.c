@@ -263,6 +263,8 @@ static dusk__tally_t count_all(void) {
   dusk__count(&census.conns_late, 3);
   dusk__count(&census.conns_unconfirmed, 4);
   dusk__count(&census.answers_unacknowledged, 5);
+  dusk__count(&census.held_begun, 6);
+  dusk__count(&census.held_ended, 2);
   for (int i = 0; i < DUSK__ENDINGS; i++) {
     dusk__count(&census.conns_ended[i], 10 + (uint64_t)i);
     dusk__count(&census.requests_ended[i], 20 + (uint64_t)i);

@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-enum { LINGER_MS = 2000 }; /* in all, whatever still comes */
-
 static dusk__conn_t *conn_of_stream(dusk__stream_t *stream) {
   return DUSK__OWNER(stream, dusk__conn_t, wire.stream);
 }
@@ -171,7 +169,7 @@ static void linger_on(dusk__conn_t *conn) {
   uint64_t deadline_ms =
       dusk__fresh_ms(worker_of(conn)) +
       dusk__policy_linger_ms(worker_of(conn)->policy, &conn->watched);
-  uint64_t last_ms = conn->member.since_ms + LINGER_MS;
+  uint64_t last_ms = conn->member.since_ms + DUSK__LINGER_MS;
   set_timeout(conn, DUSK__WAIT_LINGER,
               deadline_ms < last_ms ? deadline_ms : last_ms);
 }
@@ -236,6 +234,8 @@ int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
   int err = dusk__stream_dup(&conn->wire.stream, ret_fd);
   if (err < 0) return err;
   note_ending(conn, DUSK__ENDED_HIJACKED);
+  dusk__ex_note_peer(conn->ex);
+  dusk__ex_count_end(conn->ex, DUSK__ENDED_HIJACKED);
   dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
   conn->doom = DUSK__TO_HIJACK;
   dusk__conn_go_on(conn, DUSK__NO_CALLS);
@@ -381,7 +381,9 @@ void dusk__conn_go_on(dusk__conn_t *conn, dusk__calls_t calls) {
    * loop to itself. */
   if (conn->ex && calls == DUSK__CALLS) dusk__steps_tell_drained(conn->ex);
   dusk__step_t step = take_steps(conn, calls);
-  if (!conn->doom) dusk__stream_flush(&conn->wire.stream);
+  /* What is doomed, or to be reset, drops what it has gathered. */
+  if (!conn->doom && step != DUSK__STEP_RESET)
+    dusk__stream_flush(&conn->wire.stream);
   conn->is_running = false;
   act(conn, step);
 }
@@ -466,7 +468,6 @@ static void on_ended(dusk__stream_t *stream, int err) {
 
 static void on_flushed(dusk__stream_t *stream, int err) {
   dusk__conn_t *conn = conn_of_stream(stream);
-  if (has_ended(conn)) return;
   if (err < 0)
     close_failed(conn);
   else
@@ -483,7 +484,7 @@ const dusk__stream_events_t dusk__conn_events = {.room = on_room,
  * client that was closed still sends would be answered by a reset before that.
  */
 static void lingered(dusk__conn_t *conn) {
-  uint64_t last_ms = conn->member.since_ms + LINGER_MS;
+  uint64_t last_ms = conn->member.since_ms + DUSK__LINGER_MS;
   if (last_ms > dusk__fresh_ms(worker_of(conn)) && is_unacknowledged(conn))
     linger_on(conn);
   else

@@ -129,16 +129,28 @@ void dusk__drain_cut(dusk__drain_t *drain, int status) {
   dusk__census_t *census = drain->worker->census;
   assert(dusk__worker_on_thread(drain->worker));
   if (drain->is_over) return;
-  uint64_t cuts = dusk__counted(&census->conns_ended[DUSK__CUT]);
-  uint64_t unacknowledged = dusk__counted(&census->answers_unacknowledged);
+  if (!drain->is_cutting) {
+    drain->cuts_before = dusk__counted(&census->conns_ended[DUSK__CUT]);
+    drain->unacknowledged_before =
+        dusk__counted(&census->answers_unacknowledged);
+  }
+  drain->is_cutting = true;
+  drain->cut_status = status;
   dusk__drain_cancel(drain, status);
   keep_oldest(drain);
   for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
     dusk__census_each(census, (dusk__phase_t)phase, cut_conn);
-  /* An answer may be cut, too, on its way to a client that doesn't stop. */
-  if (dusk__counted(&census->conns_ended[DUSK__CUT]) > cuts ||
-      dusk__counted(&census->answers_unacknowledged) > unacknowledged)
-    drain->so_far.status = status;
+}
+
+/* One may end only when its handler has returned; and an answer may be cut,
+ * too, on its way to a client that doesn't stop. */
+static void watch_cuts(dusk__drain_t *drain) {
+  const dusk__census_t *census = drain->worker->census;
+  if (drain->is_cutting &&
+      (dusk__counted(&census->conns_ended[DUSK__CUT]) > drain->cuts_before ||
+       dusk__counted(&census->answers_unacknowledged) >
+           drain->unacknowledged_before))
+    drain->so_far.status = drain->cut_status;
 }
 
 /* -- The end --------------------------------------------------------------- */
@@ -174,6 +186,7 @@ bool dusk__drain_check(dusk__drain_t *drain) {
   if (!worker->policy->is_draining || drain->is_over) return false;
   watch_windows(drain);
   watch_requests(drain);
+  watch_cuts(drain);
   if (!drain->more_may_come && dusk__census_awaited(worker->census) == 0)
     finish(drain);
   show(drain);

@@ -23,6 +23,10 @@ typedef struct dusk__drain {
   bool more_may_come; /* from the acceptor */
   bool is_cancelled;  /* the hard cancel has come */
   bool is_over;
+  bool is_cutting; /* what ends as cut from then on is counted, */
+  int cut_status;  /* and this is the status then */
+  uint64_t cuts_before;
+  uint64_t unacknowledged_before;
   uint64_t requests_ended; /* as of the last check */
   dusk__drained_t so_far;
 

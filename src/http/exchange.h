@@ -159,6 +159,11 @@ static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
   return DUSK__OWNER(req, dusk__exchange_t, req);
 }
 
+/* Whether it has a connection that can be written to. */
+static inline bool dusk__ex_is_connected(const dusk__exchange_t *ex) {
+  return ex->wire && dusk__stream_err(&ex->wire->stream) == 0;
+}
+
 /* What a worker's exchanges share, and those to be used again. */
 typedef struct dusk__pool {
   dusk__h1_dated_t dated;

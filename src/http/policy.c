@@ -4,7 +4,6 @@
 
 enum {
   PATIENCE_MS = 2000,    /* with a peer that moves nothing */
-  LINGER_MS = 2000,      /* at most */
   DRAIN_LINGER_MS = 250, /* in a drain, and a round trip, since the last byte */
 };
 
@@ -54,7 +53,7 @@ bool dusk__policy_renews(const dusk__policy_t *policy, uint64_t now_ms) {
 uint64_t dusk__policy_linger_ms(const dusk__policy_t *policy,
                                 const dusk__watched_t *watched) {
   return policy->is_draining ? DRAIN_LINGER_MS + watched->round_trip_ms
-                             : LINGER_MS;
+                             : DUSK__LINGER_MS;
 }
 
 /* -- Batches --------------------------------------------------------------- */

@@ -73,7 +73,10 @@ uint64_t dusk__policy_window_end(const dusk__policy_t *policy,
 /* Whether an answer at `now_ms` renews the windows of its peer's others. */
 bool dusk__policy_renews(const dusk__policy_t *policy, uint64_t now_ms);
 
-/* How long a half-closed connection that was answered is read on. */
+enum { DUSK__LINGER_MS = 2000 }; /* in all, whatever still comes */
+
+/* How long a half-closed connection that was answered is read on, since its
+ * last byte. */
 uint64_t dusk__policy_linger_ms(const dusk__policy_t *policy,
                                 const dusk__watched_t *watched);
 

@@ -64,7 +64,7 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
 
 void dusk__reply_refuse(dusk__exchange_t *ex, int status) {
   dusk__response_t *res = &ex->res;
-  if (ex->wire == NULL || res->header_sent) return;
+  if (!dusk__ex_is_connected(ex) || res->header_sent) return;
   if (status == 408) dusk__ex_timed_out(ex);
   res->status = status;
   res->fields.len = 0;

@@ -20,14 +20,14 @@ static void send_continue(dusk__exchange_t *ex) {
 static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
   dusk__request_t *req = &ex->req;
   if (req->body_cb) return DUSK_EBODYTAKEN;
-  if (ex->wire == NULL || ex->res.ended) return UV_ECANCELED;
+  if (!dusk__ex_is_connected(ex) || ex->res.ended) return UV_ECANCELED;
   assert(ex->stage == DUSK__STAGE_HANDLING);
   req->body_cb = cb;
   req->body_arg = arg;
   req->body_state =
       DUSK__BODY_FLOWING; /* also to tell the end of an empty one */
   send_continue(ex);
-  if (ex->wire && !dusk__conn_of_ex(ex)->is_running) dusk__ex_defer(ex);
+  if (!dusk__conn_of_ex(ex)->is_running) dusk__ex_defer(ex);
   return 0; /* if a write has failed, the callback is told next turn */
 }
 

@@ -61,8 +61,7 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
                    bool last, dusk_release_cb *release, void *arg) {
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
-  if (ex->wire == NULL || res->ended || res->refused ||
-      dusk__stream_err(&ex->wire->stream))
+  if (!dusk__ex_is_connected(ex) || res->ended || res->refused)
     return UV_ECANCELED;
   if (!res->header_sent) {
     /* What a HEAD response's length would be is only known by its body. */
@@ -87,9 +86,11 @@ static int write_piece(dusk_response_t *handle, const void *data, size_t len,
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   int err = ex ? respond(ex, data, len, false, &release, arg) : UV_ECANCELED;
   if (release) release(arg);
-  if (err < 0) return err;
+  if (ex == NULL || ex->wire == NULL) return err;
+  /* Also after an error: the stream's is acted upon. */
   dusk__stream_t *stream = &ex->wire->stream;
   dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
+  if (err < 0) return err;
   return dusk__stream_err(stream) ? UV_ECANCELED : stream->queued > 0;
 }
 
@@ -137,13 +138,14 @@ static int end(dusk_response_t *handle, const void *data, size_t len,
   if (whole) {
     int framed = finish_framing(ex);
     if (framed < 0) err = framed;
-  } else if (!whole && !res->refused) {
+  } else if (!res->refused) {
     res->aborted = true;
     res->close = true;
   }
-  if (err < 0 && res->err == 0 && !res->refused) res->err = err;
-  /* That the connection is cut after it is not why. */
-  if (res->aborted && ex->wire) ex->cause = &dusk_response_ended;
+  /* Else the connection's end tells why. */
+  bool is_ours = dusk__ex_is_connected(ex);
+  if (is_ours && err < 0 && res->err == 0 && !res->refused) res->err = err;
+  if (is_ours && res->aborted) ex->cause = &dusk_response_ended;
   let_go(ex);
   return err;
 }
@@ -318,7 +320,8 @@ int dusk_response_on_drained(dusk_response_t *handle, dusk_drained_cb cb,
                              void *arg) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (cb == NULL) return UV_EINVAL;
-  if (ex == NULL || ex->wire == NULL || ex->res.ended) return UV_ECANCELED;
+  if (ex == NULL || !dusk__ex_is_connected(ex) || ex->res.ended)
+    return UV_ECANCELED;
   if (ex->res.drained_cb) return UV_EBUSY;
   ex->res.drained_cb = cb;
   ex->res.drained_arg = arg;
@@ -335,9 +338,10 @@ static const dusk_cause_t *why_given_up(const dusk__exchange_t *ex) {
 }
 
 static void give_up(dusk__exchange_t *ex) {
-  ex->cause = why_given_up(ex);
   ex->res.close = true;
   ex->res.aborted = true;
+  if (ex->wire && !dusk__ex_is_connected(ex)) return; /* that end tells why */
+  ex->cause = why_given_up(ex);
   if (ex->res.err == 0) ex->res.err = UV_ECANCELED;
 }
 
@@ -345,7 +349,7 @@ void dusk_response_abort(dusk_response_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (ex == NULL || ex->res.ended) return;
   int status = dusk__body_status(ex->req.failure);
-  if (status && ex->wire && !ex->res.header_sent)
+  if (status && dusk__ex_is_connected(ex) && !ex->res.header_sent)
     dusk__reply_refuse(ex, status); /* it was the server that failed it */
   else if (!ex->res.refused)
     give_up(ex);
@@ -382,12 +386,16 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   dusk__response_t *res = &ex->res;
   if (res->hijacked) return DUSK_EHIJACKED;
   if (ex->wire == NULL || res->ended || res->refused) return UV_ECANCELED;
-  int err = dusk__stream_flush(&ex->wire->stream);
-  if (err < 0) return err;
-  if (ex->wire->stream.queued > 0) return UV_EBUSY;
+  dusk__stream_t *stream = &ex->wire->stream;
+  if (dusk__stream_flush(stream) < 0) {
+    int failure = failure_of(stream);
+    dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
+    return failure;
+  }
+  if (stream->queued > 0) return UV_EBUSY;
   char *early;
   size_t early_len;
-  err = copy_early(ex, &early, &early_len);
+  int err = copy_early(ex, &early, &early_len);
   if (err < 0) return err;
   uv_os_sock_t fd;
   res->hijacked = res->ended = true;

@@ -198,6 +198,7 @@ static int status_of(const dusk_server_t *server, const dusk__tally_t *tally,
   if (drained->status) return drained->status;
   if (server->left_status) return server->left_status;
   if (server->seal.err) return server->seal.err;
+  if (server->phase < DUSK_DRAINING) return 0;
   /* Cut one by one. */
   if (tally->conns_ended[DUSK__CUT] > server->before.conns_ended[DUSK__CUT])
     return UV_ECONNABORTED;

@@ -428,6 +428,125 @@ static void the_last_word_before_the_cut_is_heard(void **state) {
   loopback_finish(&lb);
 }
 
+/* -- Within the handler's own call ------------------------------------------
+ */
+
+typedef enum act { CLOSE_AND_END, CLOSE_AND_ABORT, RESET, END_LARGE } act_t;
+
+typedef struct inside {
+  loopback_t lb;
+  act_t act;
+  int called;
+} inside_t;
+
+static void act_inside(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  static char large[1 << 23];
+  inside_t *in = arg;
+  (void)req;
+  in->called = 1;
+  switch (in->act) {
+  case CLOSE_AND_END:
+    dusk_server_close(in->lb.server);
+    assert_int_equal(dusk_response_end(res, "x", 1), UV_ECANCELED);
+    break;
+  case CLOSE_AND_ABORT:
+    dusk_server_close(in->lb.server);
+    dusk_response_abort(res);
+    break;
+  case RESET:
+    assert_int_equal(dusk_response_write(res, "secret", 6), 0);
+    dusk_response_reset(res);
+    break;
+  case END_LARGE: /* to a client that has reset */
+    dusk_response_end(res, large, sizeof(large));
+  }
+}
+
+static int begin_inside(inside_t *in, act_t act) {
+  dusk_server_config_t config = watched();
+  *in = (inside_t){.act = act};
+  config.handler = act_inside;
+  config.handler_arg = in;
+  loopback_open(&in->lb, &config);
+  in->act = act;
+  return loopback_connect(&in->lb);
+}
+
+static void who_closes_the_server_is_told_so(void **state) {
+  (void)state;
+  static const act_t acts[] = {CLOSE_AND_END, CLOSE_AND_ABORT};
+  for (int i = 0; i < 2; i++) {
+    inside_t in;
+    int client = begin_inside(&in, acts[i]);
+    loopback_send(client, GET);
+    run_until_ended(&in.lb);
+    was(0, UV_ECANCELED, &dusk_server_closed);
+    loopback_shutdown(&in.lb, 5000);
+    assert_int_equal(in.lb.shutdown_status, UV_ECANCELED);
+    dusk_report_t report = loopback_report(&in.lb);
+    loopback_assert_adds_up(&report);
+    assert_int_equal(report.requests_cut, 1);
+    close(client);
+    loopback_finish(&in.lb);
+  }
+}
+
+static void a_reset_sends_nothing(void **state) {
+  (void)state;
+  inside_t in;
+  char buf[256];
+  int client = begin_inside(&in, RESET);
+  loopback_send(client, GET);
+  run_until_ended(&in.lb);
+  was(200, UV_ECANCELED, &dusk_connection_cut);
+  assert_int_equal(recv(client, buf, sizeof(buf), 0), -1);
+  assert_int_equal(errno, ECONNRESET);
+  assert_int_equal(loopback_report(&in.lb).status, 0); /* it serves on */
+  close_both(&in.lb, client);
+}
+
+/* With the request, so that the handler is the first to find out. */
+static void a_client_that_has_reset_is_gone(void **state) {
+  (void)state;
+  inside_t in;
+  int client = begin_inside(&in, END_LARGE);
+  struct linger reset = {.l_onoff = 1};
+  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  loopback_send(client, GET);
+  while (!in.called)
+    uv_run(&in.lb.loop, UV_RUN_NOWAIT);
+  close(client);
+  run_until_ended(&in.lb);
+  assert_int_equal(ends.last.err, UV_ECONNRESET);
+  assert_ptr_equal(ends.last.cause, &dusk_client_gone);
+  loopback_close(&in.lb, 5000);
+}
+
+/* It doesn't read, and half-closed before: nobody else would find out. */
+static void a_write_that_fails_later_closes(void **state) {
+  (void)state;
+  static char piece[300000];
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, watched(), GET);
+  struct linger reset = {.l_onoff = 1};
+  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  shutdown(client, SHUT_WR);
+  while (dusk_context_err(ctx) == 0)
+    uv_run(&lb.loop, UV_RUN_ONCE);
+  dusk_context_unref(ctx);
+  close(client);
+  while (dusk_response_write(held.res, piece, sizeof(piece)) >= 0)
+    uv_run(&lb.loop, UV_RUN_NOWAIT);
+  dusk_report_t report = loopback_report(&lb);
+  assert_int_equal(report.conns_now, 0);
+  assert_int_equal(report.requests_now, 0);
+  dusk_response_abort(held.res);
+  was(200, UV_ECONNRESET, &dusk_client_gone);
+  loopback_close(&lb, 5000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_answered_one_has_ended),
@@ -449,6 +568,10 @@ int main(void) {
       cmocka_unit_test(who_ends_late_is_not_told_of),
       cmocka_unit_test(who_is_told_may_end_it_there),
       cmocka_unit_test(the_last_word_before_the_cut_is_heard),
+      cmocka_unit_test(who_closes_the_server_is_told_so),
+      cmocka_unit_test(a_reset_sends_nothing),
+      cmocka_unit_test(a_client_that_has_reset_is_gone),
+      cmocka_unit_test(a_write_that_fails_later_closes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf,
                                     size_t size) DUSK_CHECK_RESULT;
 
 /* The peer's address, "127.0.0.1:40312", "[::1]:40312" or, with its zone,
- * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Asked from the kernel the
+ * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Its text is made the
  * first time. */
 DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
 

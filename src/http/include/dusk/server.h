@@ -136,8 +136,8 @@ typedef struct dusk_server_config {
   /* Called once for each request that a handler still has when the drain's
    * bound or dusk_server_close is about to cut it; and when the drain ends,
    * before shutdown's callback, for each one whose connection has gone, or that
-   * the server has answered itself, and that its handler has not ended. It may
-   * end it here. */
+   * the server has answered itself, and that its handler has not ended: each
+   * loop's when its own drain ends. It may end it here. */
   dusk_request_cut_cb on_request_cut;
   void *on_request_cut_arg;
 
@@ -284,7 +284,8 @@ typedef struct dusk_report {
 
   uint64_t lame_duck_ms; /* before the drain */
   uint64_t answered_ms;  /* from the drain's start to the last request's end */
-  uint64_t window_ms;    /* in which nothing but quiet windows held it */
+  uint64_t window_ms;    /* in which nothing but quiet windows held it; of
+                          * several loops the one that they held longest */
   uint64_t seal_ms;      /* from the drain's start to the listeners' end */
   uint64_t drain_ms;     /* from the drain's start to its end, or until now */
   uint64_t left_ms;      /* to the bound; DUSK_OFF: none */
@@ -335,8 +336,12 @@ typedef void (*dusk_shutdown_cb)(dusk_server_t *server, int status, void *arg);
  * contexts of the requests that are left are cancelled, with
  * dusk_drain_cancelled, and at the deadline they are cut. A bound that is
  * cancelled does both at once, with the grace in between. A handler that keeps
- * another loop than the server's from turning keeps no `cb` waiting: its loop's
- * connections are cut without it.
+ * another loop than the server's from turning keeps no `cb` waiting: 100 ms
+ * after the cut its loop's connections are shut without it, and the report
+ * counts them as cut. Should that loop turn again, it still tells
+ * on_request_cut, on_request_end and on_worker_stop, so their `arg` must be
+ * there; until then the server's own loop has an unreferenced handle of it:
+ * uv_run doesn't wait, and uv_loop_close gives UV_EBUSY.
  *
  * May be called before serving, and again: later calls wait too, and their
  * bounds can only bring the end nearer. `cb` runs once for each call, never

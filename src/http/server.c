@@ -1,6 +1,6 @@
 /* The server as its owner sees it: made, configured, asked, released. What it
  * does lies elsewhere: in the storeys below. */
-#include "server.h"
+#include "shutdown.h"
 
 #include "sized.h"
 
@@ -21,10 +21,10 @@ const char *dusk_llhttp_version(void) {
 /* -- Memory ---------------------------------------------------------------- */
 
 static void drop_contexts(dusk_server_t *server) {
-  dusk_context_unref(server->ctx);
-  dusk_context_unref(server->draining);
-  dusk_context_unref(server->cancelling);
-  dusk_context_unref(server->cutting);
+  dusk_context_unref(server->orders.ctx);
+  dusk_context_unref(server->orders.draining);
+  dusk_context_unref(server->orders.cancelling);
+  dusk_context_unref(server->orders.cutting);
   dusk_context_unref(server->config.base);
 }
 
@@ -130,11 +130,12 @@ static int make_contexts(dusk_server_t *server, dusk_context_t *root) {
   dusk_context_t *base = server->config.base ? server->config.base : root;
   /* A deadline is there to be brought forward by the drain. */
   int err = dusk_context_with_deadline(base, DUSK_OFF, &dusk_drain_cancelled,
-                                       &server->ctx);
+                                       &server->orders.ctx);
   root = dusk_context_root(root); /* another context of it may end */
-  if (err == 0) err = dusk_context_with_cancel(root, &server->draining);
-  if (err == 0) err = dusk_context_with_cancel(root, &server->cancelling);
-  if (err == 0) err = dusk_context_with_cancel(root, &server->cutting);
+  if (err == 0) err = dusk_context_with_cancel(root, &server->orders.draining);
+  if (err == 0)
+    err = dusk_context_with_cancel(root, &server->orders.cancelling);
+  if (err == 0) err = dusk_context_with_cancel(root, &server->orders.cutting);
   return err;
 }
 
@@ -150,6 +151,7 @@ static dusk_server_t *alloc_server(const dusk_server_config_t *config) {
   }
   server->config = *config;
   server->lane_count = lanes;
+  server->orders.server = server;
   if (config->base) dusk_context_ref(config->base);
   server->refs = 1;
   server->unused = free_server;
@@ -253,5 +255,5 @@ int dusk_server_on_shutdown(dusk_server_t *server,
 
 dusk_context_t *dusk_server_draining(dusk_server_t *server) {
   assert(dusk__server_on_thread(server));
-  return server->draining;
+  return server->orders.draining;
 }

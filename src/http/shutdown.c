@@ -5,7 +5,7 @@
  *                              └─ bound: cut
  *
  * What goes on in between is the seal's and the drain's. */
-#include "server.h"
+#include "shutdown.h"
 
 #include "sized.h"
 
@@ -13,13 +13,14 @@
 #include <string.h>
 
 static void look_at_bounds(dusk_server_t *server);
+static void on_turn(dusk__task_t *task);
 
 void dusk__shutdown_init(dusk_server_t *server) {
   dusk__list_init(&server->shutdowns);
   dusk__list_init(&server->hooks);
   dusk__list_init(&server->due_hooks);
   server->plan.deadline_ns = DUSK_OFF;
-  server->task.run = dusk__shutdown_on_turn;
+  server->task.run = on_turn;
 }
 
 static void free_hooks(dusk__link_t *hooks) {
@@ -71,7 +72,7 @@ static void cancel_requests(dusk_server_t *server, int status,
   if (server->is_cancelled) return;
   server->is_cancelled = true;
   dusk__lanes_cancel(server, status);
-  dusk_context_cancel(server->ctx, cause);
+  dusk_context_cancel(server->orders.ctx, cause);
 }
 
 /* A loop that has not cut by now does not turn. */
@@ -154,7 +155,7 @@ static void look_at_bounds(dusk_server_t *server) {
     return;
   }
   /* What the contexts of running requests tell from now on. */
-  dusk_context_bring_forward(server->ctx, deadline_ns);
+  dusk_context_bring_forward(server->orders.ctx, deadline_ns);
   uint64_t wait_ms = (cancel_ns - now + DUSK__NS_PER_MS - 1) / DUSK__NS_PER_MS;
   uv_timer_start(&server->cut_timer, on_hard_cancel, wait_ms, 0);
 }
@@ -219,7 +220,7 @@ static void finish(dusk_server_t *server) {
   server->ended_ns = uv_hrtime();
   worker->is_closed = true;
   uv_timer_stop(&server->cut_timer);
-  dusk_context_cancel(server->ctx, &dusk_server_closed);
+  dusk_context_cancel(server->orders.ctx, &dusk_server_closed);
   dusk__ex_tell_held(worker);
 }
 
@@ -236,7 +237,7 @@ static void call_back(dusk_server_t *server) {
   }
 }
 
-void dusk__shutdown_on_turn(dusk__task_t *task) {
+static void on_turn(dusk__task_t *task) {
   dusk_server_t *server = DUSK__OWNER(task, dusk_server_t, task);
   tell_listeners(server);
   if (server->phase < DUSK_DRAINING) {

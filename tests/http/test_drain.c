@@ -1,6 +1,6 @@
 /* The drain's state machine and the library's calls around it. */
 #include "loopback.h"
-#include "server.h"
+#include "lanes.h"
 
 #include "drop_acks.h"
 

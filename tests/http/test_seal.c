@@ -1,7 +1,7 @@
 /* The listeners' end when the kernel gives less than usual. Needs the linker's
  * --wrap for accept4. */
 #include "loopback.h"
-#include "server.h"
+#include "lanes.h"
 
 #include "drop_acks.h"
 

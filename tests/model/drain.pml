@@ -9,17 +9,17 @@
  *   seal            shutdown.c  note_sealed; lanes.c dusk__lanes_seal
  *   begin           shutdown.c  begin; lanes.c dusk__lanes_drain
  *   cut_listener    shutdown.c  cut; seal.c dusk__seal_cut
- *   cut_ordered     lanes.c     dusk__lanes_order_cut, on_cut_order
+ *   cut_ordered     lanes.c     dusk__lanes_order_cut; lane.c on_cut_order
  *   cut_all         drain.c     dusk__drain_cut
- *   leave           shutdown.c  on_stuck; lanes.c dusk__lanes_leave, shut_fds
+ *   leave           shutdown.c  on_stuck; lanes.c dusk__lanes_leave
  *   turn            shutdown.c  dusk__shutdown_on_turn, finish, call_back;
  *                               lanes.c dusk__lanes_are_over, dusk__lanes_quit
- *   send_to_end     lanes.c     send_to_end
- *   join            lanes.c     on_told, join
- *   take_rest       lanes.c     on_wake, take
- *   note_draining   lanes.c     begin_to_drain; drain.c dusk__drain_begin
- *   check_over      lanes.c     on_lane_turn; drain.c dusk__drain_check
- *   quit            lanes.c     quit, lane_main
+ *   send_to_end     lane.c      dusk__lane_send_to_end
+ *   join            lanes.c     on_told, join_ended
+ *   take_rest       lane.c      on_wake, take
+ *   note_draining   lane.c      begin_to_drain; drain.c dusk__drain_begin
+ *   check_over      lane.c      on_lane_turn; drain.c dusk__drain_check
+ *   quit            lane.c      quit, lane_main
  *   CONN_EVENTS     connection.c, policy.c: a request, its answer, a window
  *
  * Lane 0 is the server's own loop, with the acceptor; lane 1 is a thread. What

@@ -1,10 +1,8 @@
-/* The server: its lanes, one a loop, and what there is once. */
-#ifndef DUSK_HTTP_SERVER_H
-#define DUSK_HTTP_SERVER_H
+/* A server: what there is once, and its lanes as one. See lanes.c. */
+#ifndef DUSK_HTTP_LANES_H
+#define DUSK_HTTP_LANES_H
 
-#include "connection.h"
-#include "drain.h"
-#include "exchange.h"
+#include "lane.h"
 #include "seal.h"
 
 typedef struct dusk__hook {
@@ -23,59 +21,6 @@ typedef struct dusk__shutdown {
   void *arg;
 } dusk__shutdown_t;
 
-/* A context of the server's on a lane's loop, whose end is an order. */
-typedef struct dusk__order {
-  dusk_context_t *ctx;
-  dusk_waiter_t waiter;
-} dusk__order_t;
-
-/* One loop, with all that each storey keeps for it. The first is the
- * embedder's; the others run on threads of their own, and have what follows
- * `drain`. */
-typedef struct dusk__lane {
-  dusk__worker_t worker;
-  size_t index;
-  dusk_context_t *root; /* the loop's; a thread's is its own */
-  dusk__gather_t gather;
-  dusk__census_t census;
-  dusk__policy_t policy;
-  dusk__pool_t pool;
-  dusk__drain_t drain;
-
-  uv_loop_t loop;
-  uv_thread_t thread;
-  uv_sem_t started;
-  int start_err;
-  uv_async_t wake;    /* look into the inbox */
-  uv_prepare_t retry; /* to end, while the users' still name the root */
-  uv_idle_t spin;     /* for so many turns without waiting */
-  int spins;
-  dusk__task_t task;
-  dusk__order_t drain_order;
-  dusk__order_t cancel_order;
-  dusk__order_t cut_order;
-  bool is_watching; /* who ends, also before a drain */
-  bool is_quitting;
-  bool is_lost;          /* its loop could not be closed */
-  atomic_bool has_heard; /* that it must end */
-  atomic_bool is_over;   /* its drain is: nothing is left */
-  atomic_bool has_ended; /* its thread is about to return */
-
-  /* The server's: */
-  bool is_made;   /* with a thread, that was not joined */
-  bool is_passed; /* something, in this batch */
-  bool is_left;   /* behind, past the bound: it is stuck */
-  bool is_silent; /* it ends before the server has begun */
-
-  uv_mutex_t lock;    /* of what follows, and of what the drain shows */
-  dusk__link_t inbox; /* connections that were passed, by their member's link */
-  bool is_sealed;     /* no more are */
-  bool is_to_quit;
-  bool is_watched;
-  uint64_t *fds; /* the set of its connections' descriptors */
-  size_t fds_words;
-} dusk__lane_t;
-
 /* For a loop's next turn. */
 enum { DUSK__STUCK_MS = 100 };
 
@@ -85,33 +30,27 @@ struct dusk_server {
   void (*unused)(dusk_server_t *server); /* there are none */
   bool owned;                            /* the caller's is one of them */
 
-  dusk_context_t *ctx; /* parent of the lanes' and so of all requests' */
-  dusk_context_t *draining;
-  dusk_context_t *cancelling; /* the hard cancel, as an order */
-  dusk_context_t *cutting;
+  dusk__orders_t orders;
 
   dusk__acceptor_t acceptor; /* the rest belongs to the first lane's loop */
   dusk__seal_t seal;
   dusk__conn_t *next_conn; /* for the next accepted socket */
   dusk__task_t task;       /* callbacks, last in the loop's turn */
-  uv_async_t wake;         /* a lane has something to tell; with several only */
   bool is_watching;        /* who ends on any lane is told */
   dusk__link_t hooks;
 
   /* The stop: shutdown.c. */
   dusk_server_phase_t phase;
   dusk__plan_t plan;
-  uv_mutex_t peers_lock;    /* with several lanes only */
-  uv_timer_t cut_timer;     /* to the hard cancel, from it to the cut, and from
-                             * that to what is stuck */
-  dusk__link_t shutdowns;   /* the calls that wait */
-  dusk__shutdown_t first;   /* of them: a drain needs no memory to begin */
-  dusk__link_t due_hooks;   /* when the listeners have closed */
-  dusk__tally_t before;     /* what was counted when the drain began */
-  bool is_cancelled;        /* the hard cancel has come */
-  int left_status;          /* of a queue that was cut */
-  atomic_int cancel_status; /* of what is cancelled, and cut */
-  atomic_int cut_status;
+  uv_mutex_t peers_lock;  /* with several lanes only */
+  uv_timer_t cut_timer;   /* to the hard cancel, from it to the cut, and from
+                           * that to what is stuck */
+  dusk__link_t shutdowns; /* the calls that wait */
+  dusk__shutdown_t first; /* of them: a drain needs no memory to begin */
+  dusk__link_t due_hooks; /* when the listeners have closed */
+  dusk__tally_t before;   /* what was counted when the drain began */
+  bool is_cancelled;      /* the hard cancel has come */
+  int left_status;        /* of a queue that was cut */
   uint64_t lame_duck_ns;
   uint64_t sealed_ns; /* 0: not yet */
   uint64_t ended_ns;
@@ -138,15 +77,6 @@ static inline void dusk__server_release(dusk_server_t *server) {
   assert(server->refs > 0);
   if (--server->refs == 0) server->unused(server);
 }
-
-/* -- shutdown.c ------------------------------------------------------------ */
-
-void dusk__shutdown_init(dusk_server_t *server);
-void dusk__shutdown_done(dusk_server_t *server);
-/* The server's part of the loop's turn. */
-void dusk__shutdown_on_turn(dusk__task_t *task);
-
-/* -- lanes.c --------------------------------------------------------------- */
 
 /* Makes all lanes, and starts the threads. On failure nothing is left. */
 int dusk__lanes_start(dusk_server_t *server, dusk_context_t *root);

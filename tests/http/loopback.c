@@ -14,12 +14,17 @@ static void on_served(dusk_server_t *server, int err, void *arg) {
   ((loopback_t *)arg)->served_err = err;
 }
 
-void loopback_open(loopback_t *lb, const dusk_server_config_t *config) {
+void loopback_make(loopback_t *lb, const dusk_server_config_t *config) {
   memset(lb, 0, sizeof(*lb));
   lb->shutdown_status = lb->served_err = 1;
   assert_int_equal(uv_loop_init(&lb->loop), 0);
   assert_int_equal(dusk_context_attach(&lb->loop, &lb->root), 0);
   assert_int_equal(dusk_server_new(lb->root, config, &lb->server), 0);
+  lb->is_open = true;
+}
+
+void loopback_open(loopback_t *lb, const dusk_server_config_t *config) {
+  loopback_make(lb, config);
   assert_int_equal(dusk_server_serve(lb->server, "127.0.0.1:0", on_served, lb),
                    0);
   assert_int_equal(
@@ -47,6 +52,7 @@ void loopback_finish(loopback_t *lb) {
   assert_int_equal(dusk_context_detach(lb->root, NULL, NULL), 0);
   uv_run(&lb->loop, UV_RUN_DEFAULT);
   assert_int_equal(uv_loop_close(&lb->loop), 0);
+  lb->is_open = false;
 }
 
 void loopback_close(loopback_t *lb, uint64_t bound_ms) {
@@ -100,14 +106,12 @@ static void on_give_up(uv_timer_t *timer) {
   fail_msg("nothing came within ten seconds");
 }
 
-/* A timer that fails the test, and wakes the loop up now and then to look at
- * the client's side. */
-static void watch(loopback_t *lb, uv_timer_t *timer) {
+void loopback_watch(loopback_t *lb, uv_timer_t *timer) {
   assert_int_equal(uv_timer_init(&lb->loop, timer), 0);
   assert_int_equal(uv_timer_start(timer, on_give_up, 10000, 0), 0);
 }
 
-static void unwatch(loopback_t *lb, uv_timer_t *timer) {
+void loopback_unwatch(loopback_t *lb, uv_timer_t *timer) {
   uv_close((uv_handle_t *)timer, NULL);
   uv_run(&lb->loop, UV_RUN_NOWAIT);
 }
@@ -115,7 +119,7 @@ static void unwatch(loopback_t *lb, uv_timer_t *timer) {
 size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
                         const char *until) {
   uv_timer_t timer;
-  watch(lb, &timer);
+  loopback_watch(lb, &timer);
   size_t len = 0;
   for (;;) {
     ssize_t got = recv(client, buf + len, size - 1 - len, 0);
@@ -125,7 +129,7 @@ size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
     if (ended || len == size - 1 || (until && strstr(buf, until))) break;
     uv_run(&lb->loop, UV_RUN_NOWAIT);
   }
-  unwatch(lb, &timer);
+  loopback_unwatch(lb, &timer);
   return len;
 }
 
@@ -140,15 +144,15 @@ void loopback_run_for(loopback_t *lb, uint64_t ms) {
   assert_int_equal(uv_timer_start(&timer, on_over, ms, 0), 0);
   while (!over)
     uv_run(&lb->loop, UV_RUN_ONCE);
-  unwatch(lb, &timer);
+  loopback_unwatch(lb, &timer);
 }
 
 void loopback_run_until(loopback_t *lb, const int *flag) {
   uv_timer_t timer;
-  watch(lb, &timer);
+  loopback_watch(lb, &timer);
   while (!*flag)
     uv_run(&lb->loop, UV_RUN_ONCE);
-  unwatch(lb, &timer);
+  loopback_unwatch(lb, &timer);
 }
 
 void loopback_keep(dusk_response_t *res, dusk_request_t *req, void *arg) {

@@ -12,6 +12,16 @@
 
 #include <dusk/http.h>
 
+/* What a handler got that leaves its response to the test. */
+typedef struct held {
+  dusk_response_t *res;
+  dusk_request_t *req;
+  int called;
+  int body_end;
+} held_t;
+
+enum { LOOPBACK_CLIENTS = 64, LOOPBACK_CONTEXTS = 4, LOOPBACK_HEARD = 65536 };
+
 typedef struct loopback {
   uv_loop_t loop;
   dusk_context_t *root;
@@ -19,9 +29,20 @@ typedef struct loopback {
   char address[64];
   int shutdown_status; /* 1: not called back yet */
   int served_err;      /* 1: not called back yet */
+  bool is_open;
+
+  /* Of those who use house.h. */
+  held_t held;
+  int clients[LOOPBACK_CLIENTS]; /* -1: it has left */
+  size_t client_count;
+  dusk_context_t *contexts[LOOPBACK_CONTEXTS]; /* to give up at the end */
+  size_t context_count;
+  char heard[LOOPBACK_HEARD];
 } loopback_t;
 
-/* Opens a server with `config` (a handler at least) on a free port. */
+/* Opens a server with `config` (a handler at least) on a free port; made: it
+ * doesn't serve yet. */
+void loopback_make(loopback_t *lb, const dusk_server_config_t *config);
 void loopback_open(loopback_t *lb, const dusk_server_config_t *config);
 
 /* Shuts it down within `bound_ms`, waits for it, and asserts that the loop can
@@ -46,15 +67,7 @@ void loopback_send(int client, const char *text);
 size_t loopback_receive(loopback_t *lb, int client, char *buf, size_t size,
                         const char *until);
 
-/* What a handler got that leaves its response to the test. */
-typedef struct held {
-  dusk_response_t *res;
-  dusk_request_t *req;
-  int called;
-  int body_end;
-} held_t;
-
-/* The handler that does so; `arg` is the held_t. */
+/* The handler that leaves its response to the test; `arg` is the held_t. */
 void loopback_keep(dusk_response_t *res, dusk_request_t *req, void *arg);
 
 /* Opens a server with that handler, and gives a client whose `request` it
@@ -67,5 +80,10 @@ void loopback_run_for(loopback_t *lb, uint64_t ms);
 
 /* Runs the loop until *flag is not 0. */
 void loopback_run_until(loopback_t *lb, const int *flag);
+
+/* A timer that fails the test after ten seconds, and wakes the loop up now and
+ * then to look at the client's side; until unwatch. */
+void loopback_watch(loopback_t *lb, uv_timer_t *timer);
+void loopback_unwatch(loopback_t *lb, uv_timer_t *timer);
 
 #endif

@@ -1,5 +1,5 @@
 /* What a handler can ask of a request and do with a response. */
-#include "loopback.h"
+#include "house.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,25 +7,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void close_held(loopback_t *lb, int client) {
-  close(client);
-  loopback_close(lb, 5000);
-}
-
-#define DEFAULTS ((dusk_server_config_t){0})
-#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-
 /* -- Request --------------------------------------------------------------- */
 
 static void parts_of_a_request(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS,
-                             "GET /a%20b/c?x=1%2B1&y=a+b&z&bad=%zz HTTP/1.1\r\n"
-                             "Host: example.org:80\r\nA: one\r\n"
-                             "B:  spaced \t\r\na: two\r\nEmpty:\r\n\r\n");
-  dusk_request_t *req = held.req;
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS,
+       "GET /a%20b/c?x=1%2B1&y=a+b&z&bad=%zz HTTP/1.1\r\n"
+       "Host: example.org:80\r\nA: one\r\n"
+       "B:  spaced \t\r\na: two\r\nEmpty:\r\n\r\n");
+  dusk_request_t *req = lb->held.req;
   assert_string_equal(dusk_request_method(req), "GET");
   assert_string_equal(dusk_request_target(req),
                       "/a%20b/c?x=1%2B1&y=a+b&z&bad=%zz");
@@ -57,22 +47,16 @@ static void parts_of_a_request(void **state) {
   assert_int_equal(strncmp(dusk_request_peer(req), "127.0.0.1:", 10), 0);
   dusk_request_set_data(req, buf);
   assert_ptr_equal(dusk_request_data(req), buf);
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void srv_157_absolute_target(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client =
-      loopback_hold(&lb, &held, DEFAULTS,
-                    "GET http://o.org:1?q=1 HTTP/1.1\r\nHost: h\r\n\r\n");
-  assert_string_equal(dusk_request_path(held.req), "/");
-  assert_string_equal(dusk_request_query(held.req), "q=1");
-  assert_string_equal(dusk_request_host(held.req), "o.org:1");
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, "GET http://o.org:1?q=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+  assert_string_equal(dusk_request_path(lb->held.req), "/");
+  assert_string_equal(dusk_request_query(lb->held.req), "q=1");
+  assert_string_equal(dusk_request_host(lb->held.req), "o.org:1");
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void percent_decoding(void **state) {
@@ -114,70 +98,60 @@ static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
   "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 static void srv_189_trailers(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static got_t got;
   memset(&got, 0, sizeof(got));
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
-  assert_int_equal(dusk_request_content_length(held.req), DUSK_OFF);
-  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
-  assert_int_equal(dusk_request_body(held.req, on_body, &got), DUSK_EBODYTAKEN);
+  int client = hold(lb, DEFAULTS, CHUNKED);
+  assert_int_equal(dusk_request_content_length(lb->held.req), DUSK_OFF);
+  assert_int_equal(dusk_request_body(lb->held.req, on_body, &got), 0);
+  assert_int_equal(dusk_request_body(lb->held.req, on_body, &got),
+                   DUSK_EBODYTAKEN);
   /* In pieces, so that names and values are cut. */
   static const char *const pieces[] = {"3\r\nab", "c\r\n0\r\nSu", "m: 1",
                                        "23\r\n",  "Void:\r",      "\n\r\n"};
   for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
-    assert_null(dusk_request_trailer(held.req, "Sum"));
-    loopback_send(client, pieces[i]);
-    uv_run(&lb.loop, UV_RUN_ONCE);
+    assert_null(dusk_request_trailer(lb->held.req, "Sum"));
+    say(client, pieces[i]);
+    uv_run(&lb->loop, UV_RUN_ONCE);
   }
-  loopback_run_until(&lb, &got.end);
+  AWAIT(lb, got.end);
   assert_int_equal(got.end, UV_EOF);
   assert_memory_equal(got.bytes, "abc", got.len);
   assert_int_equal(got.len, 3);
-  assert_string_equal(dusk_request_trailer(held.req, "sum"), "123");
-  assert_string_equal(dusk_request_trailer(held.req, "void"), "");
-  assert_null(dusk_request_header(held.req, "sum"));
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  assert_string_equal(dusk_request_trailer(lb->held.req, "sum"), "123");
+  assert_string_equal(dusk_request_trailer(lb->held.req, "void"), "");
+  assert_null(dusk_request_header(lb->held.req, "sum"));
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void a_folded_trailer_is_refused(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static got_t got;
   memset(&got, 0, sizeof(got));
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
-  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
-  loopback_send(client, "0\r\nA: b\r\n c\r\n\r\n");
-  loopback_run_until(&lb, &got.end);
+  int client = hold(lb, DEFAULTS, CHUNKED);
+  assert_int_equal(dusk_request_body(lb->held.req, on_body, &got), 0);
+  say(client, "0\r\nA: b\r\n c\r\n\r\n");
+  AWAIT(lb, got.end);
   assert_int_equal(got.end, DUSK_EBADBODY);
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void pause_inside_the_callback_holds_at_once(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static got_t got;
   memset(&got, 0, sizeof(got));
   got.pause = true;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS,
-                             CHUNKED "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
-  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
+  hold(lb, DEFAULTS, CHUNKED "1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+  assert_int_equal(dusk_request_body(lb->held.req, on_body, &got), 0);
   for (size_t len = 1; len <= 2; len++) {
-    for (int turn = 0; turn < 5; turn++)
-      uv_run(&lb.loop, UV_RUN_NOWAIT);
+    turn(lb, 5);
     assert_int_equal(got.len, len);
     assert_int_equal(got.end, 0);
-    dusk_request_resume(held.req);
+    dusk_request_resume(lb->held.req);
   }
-  loopback_run_until(&lb, &got.end);
+  AWAIT(lb, got.end);
   assert_int_equal(got.end, UV_EOF);
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 typedef struct collected {
@@ -197,75 +171,60 @@ static void on_collected(dusk_request_t *req, int status, const char *data,
 }
 
 static void collects_up_to_a_limit(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
+  loopback_t *lb = *state;
   collected_t collected = {0};
-  int client =
-      loopback_hold(&lb, &held, DEFAULTS, CHUNKED "3\r\nabc\r\n2\r\nde\r\n");
-  assert_int_equal(dusk_request_collect(held.req, 5, on_collected, &collected),
-                   0);
+  int client = hold(lb, DEFAULTS, CHUNKED "3\r\nabc\r\n2\r\nde\r\n");
+  assert_int_equal(
+      dusk_request_collect(lb->held.req, 5, on_collected, &collected), 0);
   assert_int_equal(collected.called, 0);
-  loopback_send(client, "0\r\n\r\n");
-  loopback_run_until(&lb, &collected.called);
+  say(client, "0\r\n\r\n");
+  AWAIT(lb, collected.called);
   assert_int_equal(collected.status, 0);
   assert_string_equal(collected.text, "abcde");
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void srv_198_more_than_the_limit_is_413(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const char *const requests[] = {
       CHUNKED "3\r\nabc\r\n3\r\ndef\r\n",
       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef"};
   for (size_t i = 0; i < 2; i++) {
-    loopback_t lb;
-    held_t held;
     collected_t collected = {0};
-    int client = loopback_hold(&lb, &held, DEFAULTS, requests[i]);
+    int client = hold(lb, DEFAULTS, requests[i]);
     assert_int_equal(
-        dusk_request_collect(held.req, 5, on_collected, &collected), 0);
-    loopback_run_until(&lb, &collected.called);
+        dusk_request_collect(lb->held.req, 5, on_collected, &collected), 0);
+    AWAIT(lb, collected.called);
     assert_int_equal(collected.status, DUSK_EBODYTOOLARGE);
-    char buf[512];
-    loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-    assert_non_null(strstr(buf, "HTTP/1.1 413 "));
-    assert_non_null(strstr(buf, "Connection: close\r\n"));
-    assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
-    close_held(&lb, client);
+    assert_has(hear(lb, client, NULL), "HTTP/1.1 413 ");
+    assert_has(lb->heard, "Connection: close\r\n");
+    assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
+    end_all(lb);
   }
 }
 
 static void the_handler_may_answer_a_failure_itself(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static got_t got;
   memset(&got, 0, sizeof(got));
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, CHUNKED);
-  dusk_response_status(held.res, 422);
-  dusk_response_write(held.res, NULL, 0); /* the header */
-  assert_int_equal(dusk_request_body(held.req, on_body, &got), 0);
-  loopback_send(client, "zz\r\n");
-  loopback_run_until(&lb, &got.end);
+  int client = hold(lb, DEFAULTS, CHUNKED);
+  dusk_response_status(lb->held.res, 422);
+  dusk_response_write(lb->held.res, NULL, 0); /* the header */
+  assert_int_equal(dusk_request_body(lb->held.req, on_body, &got), 0);
+  say(client, "zz\r\n");
+  AWAIT(lb, got.end);
   assert_int_equal(got.end, DUSK_EBADBODY);
-  assert_int_equal(dusk_response_end(held.res, "no", 2), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 422 "));
-  assert_non_null(strstr(buf, "\r\n\r\n2\r\nno\r\n0\r\n\r\n"));
-  close_held(&lb, client);
+  assert_int_equal(dusk_response_end(lb->held.res, "no", 2), 0);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 422 ");
+  assert_has(lb->heard, "\r\n\r\n2\r\nno\r\n0\r\n\r\n");
 }
 
 /* -- Response -------------------------------------------------------------- */
 
 static void bad_arguments_are_errors(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  dusk_response_t *res = held.res;
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  dusk_response_t *res = lb->held.res;
   static const char *const bad[][2] = {
       {"", "v"},
       {"a b", "v"},
@@ -288,310 +247,227 @@ static void bad_arguments_are_errors(void **state) {
   assert_int_equal(dusk_response_add_header(res, "Y", "z"), DUSK_EHEADERSENT);
   assert_int_equal(dusk_response_status(res, 200), DUSK_EHEADERSENT);
   assert_int_equal(dusk_response_end(res, NULL, 0), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), "0\r\n\r\n");
+  hear(lb, client, "0\r\n\r\n");
   /* SRV-231 */
-  assert_non_null(strstr(buf, "HTTP/1.1 299 status code 299\r\n"));
-  close_held(&lb, client);
+  assert_has(lb->heard, "HTTP/1.1 299 status code 299\r\n");
 }
 
 static void a_header_that_is_too_long_is_an_error(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, GET);
   char *value = malloc(40000);
   memset(value, 'v', 39999);
   value[39999] = '\0';
-  assert_int_equal(dusk_response_add_header(held.res, "A", value), UV_ENOBUFS);
+  assert_int_equal(dusk_response_add_header(lb->held.res, "A", value),
+                   UV_ENOBUFS);
   free(value);
-  assert_int_equal(dusk_response_end(held.res, NULL, 0), 0);
-  close_held(&lb, client);
+  assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), 0);
 }
 
 static void srv_243_more_than_declared(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  assert_int_equal(dusk_response_add_header(held.res, "Content-Length", "3"),
-                   0);
-  assert_int_equal(dusk_response_write(held.res, "ab", 2), 0);
-  assert_int_equal(dusk_response_write(held.res, "cd", 2), DUSK_ELENGTH);
-  assert_int_equal(dusk_response_end(held.res, "c", 1), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\nabc");
-  assert_non_null(strstr(buf, "Content-Length: 3\r\n"));
-  close_held(&lb, client);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  assert_int_equal(
+      dusk_response_add_header(lb->held.res, "Content-Length", "3"), 0);
+  assert_int_equal(dusk_response_write(lb->held.res, "ab", 2), 0);
+  assert_int_equal(dusk_response_write(lb->held.res, "cd", 2), DUSK_ELENGTH);
+  assert_int_equal(dusk_response_end(lb->held.res, "c", 1), 0);
+  assert_has(hear(lb, client, "\r\n\r\nabc"), "Content-Length: 3\r\n");
 }
 
 static void srv_244_less_than_declared_closes(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  assert_int_equal(dusk_response_add_header(held.res, "Content-Length", "3"),
-                   0);
-  assert_int_equal(dusk_response_end(held.res, "ab", 2), DUSK_ESHORT);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "\r\n\r\nab"));
-  close_held(&lb, client);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  assert_int_equal(
+      dusk_response_add_header(lb->held.res, "Content-Length", "3"), 0);
+  assert_int_equal(dusk_response_end(lb->held.res, "ab", 2), DUSK_ESHORT);
+  assert_has(hear(lb, client, NULL), "\r\n\r\nab");
 }
 
 static void srv_261_no_body_with_204(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  assert_int_equal(dusk_response_status(held.res, 204), 0);
-  assert_int_equal(dusk_response_end(held.res, "x", 1), DUSK_ENOBODY);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\n");
-  assert_null(strstr(buf, "Content-Length"));
-  held.called = 0;
-  loopback_send(client, GET); /* the connection was kept: SRV-093 */
-  loopback_run_until(&lb, &held.called);
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  assert_int_equal(dusk_response_status(lb->held.res, 204), 0);
+  assert_int_equal(dusk_response_end(lb->held.res, "x", 1), DUSK_ENOBODY);
+  hear(lb, client, "\r\n\r\n");
+  assert_lacks(lb->heard, "Content-Length");
+  hold_next(lb, client, GET); /* the connection was kept: SRV-093 */
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 /* What a client got of a body that had no length and was given up. */
 static void srv_318_aborted_never_looks_complete(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const char *const requests[] = {GET, "GET / HTTP/1.0\r\n\r\n"};
   for (size_t i = 0; i < 2; i++) {
-    loopback_t lb;
-    held_t held;
-    int client = loopback_hold(&lb, &held, DEFAULTS, requests[i]);
-    assert_int_equal(dusk_response_write(held.res, "part", 4), 0);
-    char buf[512];
-    loopback_receive(&lb, client, buf, sizeof(buf), "part");
-    dusk_response_abort(held.res);
-    ssize_t got;
-    do {
-      uv_run(&lb.loop, UV_RUN_NOWAIT);
-      got = recv(client, buf, sizeof(buf), 0);
-    } while (got < 0 && errno == EAGAIN);
-    if (i == 0) /* no last chunk */
-      assert_int_equal(got, 0);
-    else
-      assert_true(got < 0 && errno == ECONNRESET);
-    close_held(&lb, client);
+    int client = hold(lb, DEFAULTS, requests[i]);
+    assert_int_equal(dusk_response_write(lb->held.res, "part", 4), 0);
+    hear(lb, client, "part");
+    dusk_response_abort(lb->held.res);
+    /* No last chunk; no end of the stream where that would be one. */
+    assert_int_equal(end_of_stream(lb, client), i == 0 ? 0 : ECONNRESET);
+    end_all(lb);
   }
 }
 
-static void count_release(void *arg) {
-  ++*(int *)arg;
-}
-
 static void large_bodies_go_by_reference(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   enum { LEN = 8 << 20 };
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
+  int client = hold(lb, DEFAULTS, GET);
   char *body = malloc(LEN);
   char *buf = malloc(LEN + 1024);
   memset(body, 'b', LEN);
   int released = 0;
   assert_int_equal(
-      dusk_response_end_ref(held.res, body, LEN, count_release, &released), 0);
+      dusk_response_end_ref(lb->held.res, body, LEN, count_release, &released),
+      0);
   assert_int_equal(released, 0); /* more than a socket takes at once */
   size_t len = 0;
   char *header_end = NULL;
   while (!header_end || len < (size_t)(header_end + 4 - buf) + LEN) {
-    uv_run(&lb.loop, UV_RUN_NOWAIT);
+    uv_run(&lb->loop, UV_RUN_NOWAIT);
     ssize_t got = recv(client, buf + len, LEN + 1023 - len, 0);
     if (got > 0) len += (size_t)got;
     buf[len] = '\0';
     if (!header_end) header_end = strstr(buf, "\r\n\r\n");
   }
   assert_memory_equal(header_end + 4, body, LEN);
-  loopback_run_until(&lb, &released);
+  AWAIT(lb, released);
   assert_int_equal(released, 1);
   free(buf);
   free(body);
-  close_held(&lb, client);
 }
 
 static void references_are_released_on_errors_too(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  dusk_server_close(lb.server);
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, GET);
+  dusk_server_close(lb->server);
   int released = 0;
   assert_int_equal(
-      dusk_response_write_ref(held.res, "x", 1, count_release, &released),
+      dusk_response_write_ref(lb->held.res, "x", 1, count_release, &released),
       UV_ECANCELED);
   assert_int_equal(released, 1);
   assert_int_equal(
-      dusk_response_end_ref(held.res, "x", 1, count_release, &released),
+      dusk_response_end_ref(lb->held.res, "x", 1, count_release, &released),
       UV_ECANCELED);
   assert_int_equal(released, 2);
-  close(client);
-  loopback_finish(&lb);
-}
-
-static void on_drained(dusk_response_t *res, void *arg) {
-  (void)res;
-  ++*(int *)arg;
 }
 
 static void back_pressure_is_told(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
   static char piece[1 << 16];
   int behind;
   do {
-    behind = dusk_response_write(held.res, piece, sizeof(piece));
+    behind = dusk_response_write(lb->held.res, piece, sizeof(piece));
     assert_in_range(behind, 0, 1);
   } while (!behind);
   int drained = 0;
-  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained), 0);
-  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained),
-                   UV_EBUSY);
-  for (int turn = 0; turn < 10; turn++)
-    uv_run(&lb.loop, UV_RUN_NOWAIT);
+  assert_int_equal(
+      dusk_response_on_drained(lb->held.res, count_drained, &drained), 0);
+  assert_int_equal(
+      dusk_response_on_drained(lb->held.res, count_drained, &drained),
+      UV_EBUSY);
+  turn(lb, 10);
   assert_int_equal(drained, 0);
   while (!drained) {
     while (recv(client, piece, sizeof(piece), 0) > 0)
       ;
-    uv_run(&lb.loop, UV_RUN_NOWAIT);
+    uv_run(&lb->loop, UV_RUN_NOWAIT);
   }
   assert_int_equal(drained, 1);
   /* With nothing on its way it is called at once, but not inside. */
-  assert_int_equal(dusk_response_on_drained(held.res, on_drained, &drained), 0);
+  assert_int_equal(
+      dusk_response_on_drained(lb->held.res, count_drained, &drained), 0);
   assert_int_equal(drained, 1);
-  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  uv_run(&lb->loop, UV_RUN_NOWAIT);
   assert_int_equal(drained, 2);
-  dusk_response_end(held.res, NULL, 0);
-  close_held(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void srv_279_hijack(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS,
-                             "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
-                             "Connection: upgrade\r\n\r\nearly");
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS,
+                    "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
+                    "Connection: upgrade\r\n\r\nearly");
   uv_os_sock_t fd;
   char *early;
   size_t early_len;
-  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
-  assert_int_equal(dusk_response_hijack(held.res, &fd, &early, &early_len), 0);
+  dusk_context_t *ctx = held_context(lb);
+  assert_int_equal(dusk_response_hijack(lb->held.res, &fd, &early, &early_len),
+                   0);
   assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
   assert_memory_equal(early, "early", early_len); /* SRV-282 */
   assert_int_equal(early_len, 5);
   free(early);
   /* SRV-280: no longer known to shutdown, and usable after it. */
-  loopback_shutdown(&lb, 5000);
-  dusk_report_t report;
-  dusk_server_report(lb.server, &report);
-  assert_int_equal(report.conns_open, 0);
+  assert_int_equal(stop(lb, 5000).conns_open, 0);
   assert_int_equal(send(fd, "raw", 3, 0), 3);
-  char buf[16];
-  assert_int_equal(loopback_receive(&lb, client, buf, 4, "raw"), 3);
+  assert_string_equal(hear(lb, client, "raw"), "raw");
   close(fd);
-  close(client);
-  dusk_context_unref(ctx);
-  loopback_finish(&lb);
 }
 
 /* -- Context --------------------------------------------------------------- */
 
 static void srv_301_context_ends_with_the_response(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, GET);
+  dusk_context_t *ctx = held_context(lb);
   assert_int_equal(dusk_context_err(ctx), 0); /* SRV-300 */
-  dusk_response_end(held.res, NULL, 0);
+  dusk_response_end(lb->held.res, NULL, 0);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_response_ended);
-  dusk_context_unref(ctx);
-  close_held(&lb, client);
 }
 
 static void srv_302_context_ends_when_the_client_goes(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  dusk_context_t *ctx = dusk_request_context(held.req);
-  close(client);
-  while (dusk_context_err(ctx) == 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  dusk_context_t *ctx = dusk_request_context(lb->held.req);
+  leave(lb, client);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
-  dusk_response_end(held.res, NULL, 0);
-  loopback_close(&lb, 5000);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void srv_303_half_closed_is_still_answered(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, DEFAULTS, GET);
-  dusk_context_t *ctx = dusk_request_context(held.req);
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  dusk_context_t *ctx = dusk_request_context(lb->held.req);
   shutdown(client, SHUT_WR);
-  while (dusk_context_err(ctx) == 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
-  assert_int_equal(dusk_response_text(held.res, 200, "still"), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "\r\n\r\nstill"));
-  close_held(&lb, client);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
+  assert_int_equal(dusk_response_text(lb->held.res, 200, "still"), 0);
+  assert_has(hear(lb, client, NULL), "\r\n\r\nstill");
 }
 
 static void srv_307_base_ends_requests_not_the_server(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  memset(&held, 0, sizeof(held));
+  loopback_t *lb = *state;
   dusk_server_config_t config = {.handler = loopback_keep,
-                                 .handler_arg = &held};
-  loopback_open(&lb, &config);
+                                 .handler_arg = &lb->held};
+  serve(lb, config);
   /* A second server on the same loop, with a base of its own. */
-  dusk_context_t *base;
-  assert_int_equal(dusk_context_with_cancel(lb.root, &base), 0);
-  config.base = base;
-  dusk_server_t *plain = lb.server;
-  assert_int_equal(dusk_server_new(lb.root, &config, &lb.server), 0);
-  assert_int_equal(dusk_server_serve(lb.server, "127.0.0.1:0", NULL, NULL), 0);
+  dusk_server_t *plain = lb->server;
+  config.base = cancellable(lb);
+  assert_int_equal(dusk_server_new(lb->root, &config, &lb->server), 0);
+  assert_int_equal(dusk_server_serve(lb->server, "127.0.0.1:0", NULL, NULL), 0);
   assert_int_equal(
-      dusk_server_address(lb.server, 0, lb.address, sizeof(lb.address)), 0);
+      dusk_server_address(lb->server, 0, lb->address, sizeof(lb->address)), 0);
   dusk_server_unref(plain);
-  int client = loopback_connect(&lb);
-  loopback_send(client, GET);
-  loopback_run_until(&lb, &held.called);
-  dusk_context_t *ctx = dusk_request_context(held.req);
-  dusk_context_cancel(base, NULL);
+  int client = connect_client(lb);
+  hold_next(lb, client, GET);
+  dusk_context_t *ctx = dusk_request_context(lb->held.req);
+  dusk_context_cancel(config.base, NULL);
   assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
-  assert_int_equal(dusk_response_end(held.res, "x", 1), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), "\r\n\r\nx");
-  dusk_context_unref(base);
-  close_held(&lb, client);
+  assert_int_equal(dusk_response_end(lb->held.res, "x", 1), 0);
+  hear(lb, client, "\r\n\r\nx");
 }
 
 static void request_timeout_is_503(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(
-      &lb, &held, (dusk_server_config_t){.request_timeout_ms = 50}, GET);
-  dusk_context_t *ctx = dusk_request_context(held.req);
+  loopback_t *lb = *state;
+  int client = hold(lb, (dusk_server_config_t){.request_timeout_ms = 50}, GET);
+  dusk_context_t *ctx = dusk_request_context(lb->held.req);
   assert_true(dusk_context_deadline(ctx) != DUSK_OFF);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 503 "));
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 503 ");
   assert_int_equal(dusk_context_err(ctx), UV_ETIMEDOUT);
-  assert_int_equal(dusk_response_end(held.res, "x", 1), UV_ECANCELED);
-  close_held(&lb, client);
+  assert_int_equal(dusk_response_end(lb->held.res, "x", 1), UV_ECANCELED);
 }
 
 /* -- Ends ------------------------------------------------------------------ */
@@ -611,64 +487,57 @@ static void on_request_end(dusk_request_t *req, const dusk_request_end_t *end,
 }
 
 static void ends_are_told_once(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   ends_t ends = {0};
-  loopback_t lb;
-  held_t held;
-  int client =
-      loopback_hold(&lb, &held,
+  int client = hold(lb,
                     (dusk_server_config_t){.on_request_end = on_request_end,
                                            .on_request_end_arg = &ends},
                     "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
   assert_int_equal(ends.count, 0);
-  dusk_response_status(held.res, 201);
-  dusk_response_end(held.res, "four", 4);
+  dusk_response_status(lb->held.res, 201);
+  dusk_response_end(lb->held.res, "four", 4);
   assert_int_equal(ends.count, 1);
   assert_int_equal(ends.last.status, 201);
   assert_int_equal(ends.last.body_bytes, 4);
   assert_int_equal(ends.last.err, 0);
   assert_string_equal(ends.target, "/x");
   /* And one that is cut. */
-  held.called = 0;
-  loopback_send(client, GET);
-  loopback_run_until(&lb, &held.called);
-  dusk_server_close(lb.server);
+  hold_next(lb, client, GET);
+  dusk_server_close(lb->server);
   assert_int_equal(ends.count, 1);
-  dusk_response_end(held.res, NULL, 0);
+  dusk_response_end(lb->held.res, NULL, 0);
   assert_int_equal(ends.count, 2);
   assert_int_equal(ends.last.status, 0);
   assert_int_equal(ends.last.err, UV_ECANCELED);
-  close(client);
-  loopback_finish(&lb);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(parts_of_a_request),
-      cmocka_unit_test(srv_157_absolute_target),
-      cmocka_unit_test(percent_decoding),
-      cmocka_unit_test(srv_189_trailers),
-      cmocka_unit_test(a_folded_trailer_is_refused),
-      cmocka_unit_test(pause_inside_the_callback_holds_at_once),
-      cmocka_unit_test(collects_up_to_a_limit),
-      cmocka_unit_test(srv_198_more_than_the_limit_is_413),
-      cmocka_unit_test(the_handler_may_answer_a_failure_itself),
-      cmocka_unit_test(bad_arguments_are_errors),
-      cmocka_unit_test(a_header_that_is_too_long_is_an_error),
-      cmocka_unit_test(srv_243_more_than_declared),
-      cmocka_unit_test(srv_244_less_than_declared_closes),
-      cmocka_unit_test(srv_261_no_body_with_204),
-      cmocka_unit_test(srv_318_aborted_never_looks_complete),
-      cmocka_unit_test(large_bodies_go_by_reference),
-      cmocka_unit_test(references_are_released_on_errors_too),
-      cmocka_unit_test(back_pressure_is_told),
-      cmocka_unit_test(srv_279_hijack),
-      cmocka_unit_test(srv_301_context_ends_with_the_response),
-      cmocka_unit_test(srv_302_context_ends_when_the_client_goes),
-      cmocka_unit_test(srv_303_half_closed_is_still_answered),
-      cmocka_unit_test(srv_307_base_ends_requests_not_the_server),
-      cmocka_unit_test(request_timeout_is_503),
-      cmocka_unit_test(ends_are_told_once),
+      house_test(parts_of_a_request),
+      house_test(srv_157_absolute_target),
+      house_test(percent_decoding),
+      house_test(srv_189_trailers),
+      house_test(a_folded_trailer_is_refused),
+      house_test(pause_inside_the_callback_holds_at_once),
+      house_test(collects_up_to_a_limit),
+      house_test(srv_198_more_than_the_limit_is_413),
+      house_test(the_handler_may_answer_a_failure_itself),
+      house_test(bad_arguments_are_errors),
+      house_test(a_header_that_is_too_long_is_an_error),
+      house_test(srv_243_more_than_declared),
+      house_test(srv_244_less_than_declared_closes),
+      house_test(srv_261_no_body_with_204),
+      house_test(srv_318_aborted_never_looks_complete),
+      house_test(large_bodies_go_by_reference),
+      house_test(references_are_released_on_errors_too),
+      house_test(back_pressure_is_told),
+      house_test(srv_279_hijack),
+      house_test(srv_301_context_ends_with_the_response),
+      house_test(srv_302_context_ends_when_the_client_goes),
+      house_test(srv_303_half_closed_is_still_answered),
+      house_test(srv_307_base_ends_requests_not_the_server),
+      house_test(request_timeout_is_503),
+      house_test(ends_are_told_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

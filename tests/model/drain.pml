@@ -12,7 +12,7 @@
  *   cut_ordered     lanes.c     dusk__lanes_order_cut; lane.c on_cut_order
  *   cut_all         drain.c     dusk__drain_cut
  *   leave           shutdown.c  on_stuck; lanes.c dusk__lanes_leave
- *   turn            shutdown.c  dusk__shutdown_on_turn, finish, call_back;
+ *   turn            shutdown.c  on_turn, finish, call_back;
  *                               lanes.c dusk__lanes_are_over, dusk__lanes_quit
  *   send_to_end     lane.c      dusk__lane_send_to_end
  *   join            lanes.c     on_told, join_ended

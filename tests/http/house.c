@@ -92,7 +92,7 @@ void end_all(loopback_t *lb) {
 
 /* -- Clients --------------------------------------------------------------- */
 
-static int welcome(loopback_t *lb, int client) {
+int welcome(loopback_t *lb, int client) {
   assert_true(lb->client_count < LOOPBACK_CLIENTS);
   lb->clients[lb->client_count++] = client;
   return client;
@@ -151,16 +151,24 @@ const char *ask(loopback_t *lb, int client, const char *request) {
   return hear(lb, client, "hello\n");
 }
 
+static char taken_bytes[1 << 16];
+
+void take_some(loopback_t *lb, int client) {
+  while (recv(client, taken_bytes, sizeof(taken_bytes), 0) > 0)
+    continue;
+  uv_run(&lb->loop, UV_RUN_NOWAIT);
+}
+
 /* At most `len` bytes; *ret_end is what ended it, 1 if nothing did. */
 static size_t take_to(loopback_t *lb, int client, size_t len, int *ret_end) {
-  static char bytes[1 << 16];
   uv_timer_t watch;
   size_t taken = 0;
   *ret_end = 1;
   loopback_watch(lb, &watch);
   while (taken < len && *ret_end == 1) {
-    size_t most = len - taken < sizeof(bytes) ? len - taken : sizeof(bytes);
-    ssize_t got = recv(client, bytes, most, 0);
+    size_t most = sizeof(taken_bytes);
+    if (len - taken < most) most = len - taken;
+    ssize_t got = recv(client, taken_bytes, most, 0);
     if (got > 0)
       taken += (size_t)got;
     else if (got == 0 || errno != EAGAIN)

@@ -13,6 +13,8 @@
 
 #define DEFAULTS ((dusk_server_config_t){0})
 #define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+#define CHUNKED                                                                \
+  "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 int house_set_up(void **state);
 int house_tear_down(void **state);
@@ -41,6 +43,8 @@ void end_all(loopback_t *lb);
  * it is another peer. */
 int connect_client(loopback_t *lb);
 int connect_from(loopback_t *lb, const char *address);
+/* One that the test has connected itself, now such a client. */
+int welcome(loopback_t *lb, int client);
 void leave(loopback_t *lb, int client);
 
 /* All at once; and as the server reads it. */
@@ -52,6 +56,8 @@ void say_all(loopback_t *lb, int client, const char *text);
 const char *hear(loopback_t *lb, int client, const char *until);
 /* Says `request`, and hears the answer of `serve`. */
 const char *ask(loopback_t *lb, int client, const char *request);
+/* Takes what has come, and turns the loop once. */
+void take_some(loopback_t *lb, int client);
 /* Takes `len` bytes, or what comes until the end, and tells how many. */
 size_t take(loopback_t *lb, int client, size_t len);
 /* Takes all to the end, and tells which: 0, or what recv failed with. */

@@ -1,15 +1,14 @@
 /* How requests end, and who is told: on_request_end with the cause,
  * on_request_cut and the report with what a handler never ended. */
-#include "loopback.h"
+#include "house.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define GET "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+#define GET_X "GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 #define POST "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
 
 typedef struct ends {
@@ -56,122 +55,88 @@ static void was(int status, int err, const dusk_cause_t *cause) {
   assert_int_equal(strncmp(ends.peer, "127.0.0.1:", 10), 0);
 }
 
-static void run_until_ended(loopback_t *lb) {
-  while (ends.count == 0)
-    uv_run(&lb->loop, UV_RUN_ONCE);
-}
-
-static void close_both(loopback_t *lb, int client) {
-  close(client);
-  loopback_close(lb, 5000);
+static void will_reset(int client) {
+  struct linger reset = {.l_onoff = 1};
+  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 }
 
 /* -- Causes ---------------------------------------------------------------- */
 
 static void an_answered_one_has_ended(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  dusk_response_end(held.res, "hello", 5);
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X);
+  dusk_response_end(lb->held.res, "hello", 5);
   was(200, 0, &dusk_response_ended);
-  close_both(&lb, client);
 }
 
 static void one_that_falls_short_says_so(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  dusk_response_set_header(held.res, "Content-Length", "9");
-  assert_int_equal(dusk_response_end(held.res, "hello", 5), DUSK_ESHORT);
-  run_until_ended(&lb);
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X);
+  dusk_response_set_header(lb->held.res, "Content-Length", "9");
+  assert_int_equal(dusk_response_end(lb->held.res, "hello", 5), DUSK_ESHORT);
+  AWAIT(lb, ends.count != 0);
   was(200, DUSK_ESHORT, &dusk_response_ended);
   assert_string_equal(dusk_strerror(DUSK_ESHORT),
                       "http: wrote less than the declared Content-Length");
-  close_both(&lb, client);
 }
 
 static void a_client_that_leaves_is_gone(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  struct linger reset = {.l_onoff = 1};
-  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
-  close(client);
-  while (dusk_context_err(ctx) == 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
+  loopback_t *lb = *state;
+  int client = hold(lb, watched(), GET_X);
+  will_reset(client);
+  dusk_context_t *ctx = held_context(lb);
+  leave(lb, client);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
-  dusk_context_unref(ctx);
   assert_int_equal(ends.count, 0); /* the handler still has it */
-  assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
+  assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
   was(0, UV_ECONNRESET, &dusk_client_gone);
-  loopback_close(&lb, 5000);
 }
 
 static void a_server_that_closes_says_so(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  dusk_server_close(lb.server);
-  dusk_response_end(held.res, NULL, 0);
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X);
+  dusk_server_close(lb->server);
+  dusk_response_end(lb->held.res, NULL, 0);
   was(0, UV_ECANCELED, &dusk_server_closed);
   assert_int_equal(ends.cuts, 1);
-  close(client);
-  loopback_finish(&lb);
 }
 
 static void the_drains_bound_says_so(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  loopback_shutdown(&lb, 50);
-  dusk_response_end(held.res, NULL, 0);
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X);
+  stop(lb, 50);
+  dusk_response_end(lb->held.res, NULL, 0);
   was(0, UV_ECANCELED, &dusk_drain_cancelled);
   assert_int_equal(ends.cuts, 1);
-  close(client);
-  loopback_finish(&lb);
 }
 
 static void a_client_that_takes_nothing_times_out(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   enum { LEN = 16 << 20 };
   dusk_server_config_t config = watched();
   config.write_timeout_ms = 50;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, config, GET);
+  hold(lb, config, GET_X);
   char *body = calloc(1, LEN);
-  dusk_response_end_ref(held.res, body, LEN, NULL, NULL);
-  run_until_ended(&lb);
+  dusk_response_end_ref(lb->held.res, body, LEN, NULL, NULL);
+  AWAIT(lb, ends.count != 0);
   was(200, UV_ETIMEDOUT, &dusk_timed_out);
   free(body);
-  close_both(&lb, client);
 }
 
 static void a_reply_to_a_slow_header_is_a_time_out(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   dusk_server_config_t config = watched();
-  held_t held = {0};
   config.header_timeout_ms = 50;
-  config.handler = loopback_keep;
-  config.handler_arg = &held;
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  int client = loopback_connect(&lb);
-  loopback_send(client, "GET /x HTTP/1.1\r\nHo");
-  run_until_ended(&lb);
+  serve(lb, config);
+  say(connect_client(lb), "GET /x HTTP/1.1\r\nHo");
+  AWAIT(lb, ends.count != 0);
   was(408, 0, &dusk_timed_out);
   assert_int_equal(ends.version_minor, -1);
-  close_both(&lb, client);
 }
 
 static void who_is_refused_has_a_peer_and_no_version(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const struct {
     const char *request;
     int status;
@@ -183,18 +148,12 @@ static void who_is_refused_has_a_peer_and_no_version(void **state) {
       {"GET /x HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400, 0},
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-    dusk_server_config_t config = watched();
-    held_t held = {0};
-    config.handler = loopback_keep;
-    config.handler_arg = &held;
-    loopback_t lb;
-    loopback_open(&lb, &config);
-    int client = loopback_connect(&lb);
-    loopback_send(client, cases[i].request);
-    run_until_ended(&lb);
+    serve(lb, watched());
+    say(connect_client(lb), cases[i].request);
+    AWAIT(lb, ends.count != 0);
     was(cases[i].status, 0, &dusk_response_ended);
     assert_int_equal(ends.version_minor, cases[i].version_minor);
-    close_both(&lb, client);
+    end_all(lb);
   }
 }
 
@@ -209,81 +168,55 @@ static void on_abort(dusk_request_t *req, int status, const char *data,
 }
 
 static void abort_of_a_failed_body_sends_the_reply(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), POST);
-  assert_int_equal(dusk_request_collect(held.req, 4, on_abort, held.res), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 413 "));
-  assert_non_null(strstr(buf, "\r\n\r\n413 "));
+  loopback_t *lb = *state;
+  int client = hold(lb, watched(), POST);
+  assert_int_equal(
+      dusk_request_collect(lb->held.req, 4, on_abort, lb->held.res), 0);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 413 ");
+  assert_has(lb->heard, "\r\n\r\n413 ");
   was(413, 0, &dusk_response_ended);
-  close_both(&lb, client);
 }
 
 static void abort_of_a_slow_body_sends_408(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   dusk_server_config_t config = watched();
   config.body_timeout_ms = 50;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, config, POST);
-  assert_int_equal(dusk_request_collect(held.req, 9, on_abort, held.res), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 408 "));
+  int client = hold(lb, config, POST);
+  assert_int_equal(
+      dusk_request_collect(lb->held.req, 9, on_abort, lb->held.res), 0);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 408 ");
   was(408, 0, &dusk_timed_out);
-  close_both(&lb, client);
 }
 
 static void a_handlers_own_abort_sends_nothing(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  dusk_response_abort(held.res);
-  char buf[64];
-  assert_int_equal(loopback_receive(&lb, client, buf, sizeof(buf), NULL), 0);
+  loopback_t *lb = *state;
+  int client = hold(lb, watched(), GET_X);
+  dusk_response_abort(lb->held.res);
+  assert_string_equal(hear(lb, client, NULL), "");
   was(0, UV_ECANCELED, &dusk_connection_cut);
-  close_both(&lb, client);
-}
-
-static void count_release(void *arg) {
-  ++*(int *)arg;
 }
 
 /* What it has queued goes with it. */
 static void reset_cuts_a_stalled_client_at_once(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   enum { LEN = 16 << 20 };
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
+  int client = hold(lb, watched(), GET_X);
   char *body = calloc(1, LEN);
   int released = 0;
-  assert_int_equal(
-      dusk_response_write_ref(held.res, body, LEN, count_release, &released),
-      1);
-  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
-  dusk_response_reset(held.res);
+  assert_int_equal(dusk_response_write_ref(lb->held.res, body, LEN,
+                                           count_release, &released),
+                   1);
+  dusk_context_t *ctx = held_context(lb);
+  dusk_response_reset(lb->held.res);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_connection_cut);
   was(200, UV_ECANCELED, &dusk_connection_cut);
-  uv_run(&lb.loop, UV_RUN_NOWAIT);
+  uv_run(&lb->loop, UV_RUN_NOWAIT);
   assert_int_equal(released, 1);
-  char buf[1 << 12];
-  ssize_t got;
-  do
-    got = recv(client, buf, sizeof(buf), 0);
-  while (got > 0);
-  assert_true(got < 0 && errno == ECONNRESET);
-  dusk_report_t report;
-  dusk_server_report(lb.server, &report);
+  assert_int_equal(end_of_stream(lb, client), ECONNRESET);
+  dusk_report_t report = loopback_report(lb);
   assert_int_equal(report.requests_cut, 1);
   assert_int_equal(report.conns_cut, 1);
-  dusk_context_unref(ctx);
   free(body);
-  close_both(&lb, client);
 }
 
 static void on_reset(dusk_request_t *req, ssize_t nread, const char *data,
@@ -296,14 +229,11 @@ static void on_reset(dusk_request_t *req, ssize_t nread, const char *data,
 }
 
 static void reset_inside_a_body_callback(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), POST "123");
-  assert_int_equal(dusk_request_body(held.req, on_reset, held.res), 0);
-  run_until_ended(&lb);
+  loopback_t *lb = *state;
+  hold(lb, watched(), POST "123");
+  assert_int_equal(dusk_request_body(lb->held.req, on_reset, lb->held.res), 0);
+  AWAIT(lb, ends.count != 0);
   was(0, UV_ECANCELED, &dusk_connection_cut);
-  close_both(&lb, client);
 }
 
 static void on_drained(dusk_response_t *res, void *arg) {
@@ -315,126 +245,101 @@ static void on_drained(dusk_response_t *res, void *arg) {
 }
 
 static void the_end_may_come_in_on_drained(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET GET);
-  assert_int_equal(dusk_response_on_drained(held.res, on_drained, held.req), 0);
-  held.called = 0;
-  loopback_run_until(&lb, &held.called); /* the next request */
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X GET_X);
+  assert_int_equal(
+      dusk_response_on_drained(lb->held.res, on_drained, lb->held.req), 0);
+  lb->held.called = 0;
+  AWAIT(lb, lb->held.called); /* the next request */
   was(200, 0, &dusk_response_ended);
-  dusk_response_end(held.res, NULL, 0);
-  close_both(&lb, client);
+  dusk_response_end(lb->held.res, NULL, 0);
 }
 
 static void constants_need_no_release(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const char text[] = "static";
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  assert_int_equal(dusk_response_write_ref(held.res, text, 3, NULL, NULL), 0);
-  assert_int_equal(dusk_response_end_ref(held.res, text + 3, 3, NULL, NULL), 0);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), "0\r\n\r\n");
-  assert_non_null(strstr(buf, "3\r\nsta\r\n3\r\ntic\r\n0\r\n\r\n"));
-  close_both(&lb, client);
+  int client = hold(lb, watched(), GET_X);
+  assert_int_equal(dusk_response_write_ref(lb->held.res, text, 3, NULL, NULL),
+                   0);
+  assert_int_equal(dusk_response_end_ref(lb->held.res, text + 3, 3, NULL, NULL),
+                   0);
+  assert_has(hear(lb, client, "0\r\n\r\n"),
+             "3\r\nsta\r\n3\r\ntic\r\n0\r\n\r\n");
 }
 
 /* -- Handlers that never end ----------------------------------------------- */
 
 static uint64_t unended(loopback_t *lb) {
-  dusk_report_t report;
-  dusk_server_report(lb->server, &report);
+  dusk_report_t report = loopback_report(lb);
   assert_int_equal(report.requests_now, 0);
   return report.requests_unended;
 }
 
 /* A request that was answered in its handler's stead. */
-static int hold_timed_out(loopback_t *lb, held_t *held) {
+static void hold_timed_out(loopback_t *lb) {
   dusk_server_config_t config = watched();
   config.request_timeout_ms = 20;
-  int client = loopback_hold(lb, held, config, GET);
-  char buf[512];
-  loopback_receive(lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 503 "));
-  close(client);
-  return client;
+  int client = hold(lb, config, GET_X);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 503 ");
+  leave(lb, client);
 }
 
 static void who_never_ends_is_told_at_the_drains_end(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  hold_timed_out(&lb, &held);
+  loopback_t *lb = *state;
+  hold_timed_out(lb);
   was(503, 0, &dusk_timed_out); /* its log line doesn't wait for it */
-  assert_int_equal(unended(&lb), 1);
+  assert_int_equal(unended(lb), 1);
   assert_int_equal(ends.cuts, 0);
-  loopback_shutdown(&lb, 5000);
-  assert_int_equal(lb.shutdown_status, 0);
+  dusk_report_t report = stop(lb, 5000);
+  assert_int_equal(report.status, 0);
   assert_int_equal(ends.cuts, 1);
-  assert_int_equal(unended(&lb), 1);
+  assert_int_equal(unended(lb), 1);
   char text[1024];
-  dusk_report_t report;
-  dusk_server_report(lb.server, &report);
   dusk_report_text(&report, text, sizeof(text));
-  assert_non_null(strstr(text, "1 never ended by their handlers"));
-  assert_string_equal(dusk_request_target(held.req), "/x");
-  assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
-  assert_int_equal(unended(&lb), 0);
+  assert_has(text, "1 never ended by their handlers");
+  assert_string_equal(dusk_request_target(lb->held.req), "/x");
+  assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
+  assert_int_equal(unended(lb), 0);
   assert_int_equal(ends.count, 1);
-  loopback_finish(&lb);
 }
 
 static void who_ends_late_is_not_told_of(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  hold_timed_out(&lb, &held);
-  assert_int_equal(unended(&lb), 1);
-  dusk_response_abort(held.res);
-  assert_int_equal(unended(&lb), 0);
-  loopback_close(&lb, 5000);
+  loopback_t *lb = *state;
+  hold_timed_out(lb);
+  assert_int_equal(unended(lb), 1);
+  dusk_response_abort(lb->held.res);
+  assert_int_equal(unended(lb), 0);
+  end_all(lb);
   assert_int_equal(ends.cuts, 0);
   assert_int_equal(ends.count, 1);
 }
 
 static void who_is_told_may_end_it_there(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  hold_timed_out(&lb, &held);
-  ends.end_in_cut = held.res;
-  loopback_shutdown(&lb, 5000);
+  loopback_t *lb = *state;
+  hold_timed_out(lb);
+  ends.end_in_cut = lb->held.res;
+  stop(lb, 5000);
   assert_int_equal(ends.cuts, 1);
-  assert_int_equal(unended(&lb), 0);
-  loopback_finish(&lb);
+  assert_int_equal(unended(lb), 0);
 }
 
 /* What is ended there before it is cut goes out. */
 static void the_last_word_before_the_cut_is_heard(void **state) {
-  (void)state;
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  ends.end_in_cut = held.res;
-  dusk_server_close(lb.server);
-  char buf[512];
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "HTTP/1.1 200 OK\r\n"));
+  loopback_t *lb = *state;
+  int client = hold(lb, watched(), GET_X);
+  ends.end_in_cut = lb->held.res;
+  dusk_server_close(lb->server);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 200 OK\r\n");
   was(200, 0, &dusk_response_ended);
   assert_int_equal(ends.cuts, 1);
-  close(client);
-  loopback_finish(&lb);
 }
 
-/* -- Within the handler's own call ------------------------------------------
- */
+/* -- Within the handler's own call ----------------------------------------- */
 
 typedef enum act { CLOSE_AND_END, CLOSE_AND_ABORT, RESET, END_LARGE } act_t;
 
 typedef struct inside {
-  loopback_t lb;
+  loopback_t *lb;
   act_t act;
   int called;
 } inside_t;
@@ -446,11 +351,11 @@ static void act_inside(dusk_response_t *res, dusk_request_t *req, void *arg) {
   in->called = 1;
   switch (in->act) {
   case CLOSE_AND_END:
-    dusk_server_close(in->lb.server);
+    dusk_server_close(in->lb->server);
     assert_int_equal(dusk_response_end(res, "x", 1), UV_ECANCELED);
     break;
   case CLOSE_AND_ABORT:
-    dusk_server_close(in->lb.server);
+    dusk_server_close(in->lb->server);
     dusk_response_abort(res);
     break;
   case RESET:
@@ -462,116 +367,101 @@ static void act_inside(dusk_response_t *res, dusk_request_t *req, void *arg) {
   }
 }
 
-static int begin_inside(inside_t *in, act_t act) {
+static int begin_inside(loopback_t *lb, inside_t *in, act_t act) {
   dusk_server_config_t config = watched();
-  *in = (inside_t){.act = act};
+  *in = (inside_t){.lb = lb, .act = act};
   config.handler = act_inside;
   config.handler_arg = in;
-  loopback_open(&in->lb, &config);
-  in->act = act;
-  return loopback_connect(&in->lb);
+  serve(lb, config);
+  return connect_client(lb);
 }
 
 static void who_closes_the_server_is_told_so(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const act_t acts[] = {CLOSE_AND_END, CLOSE_AND_ABORT};
   for (int i = 0; i < 2; i++) {
     inside_t in;
-    int client = begin_inside(&in, acts[i]);
-    loopback_send(client, GET);
-    run_until_ended(&in.lb);
+    say(begin_inside(lb, &in, acts[i]), GET_X);
+    AWAIT(lb, ends.count != 0);
     was(0, UV_ECANCELED, &dusk_server_closed);
-    loopback_shutdown(&in.lb, 5000);
-    assert_int_equal(in.lb.shutdown_status, UV_ECANCELED);
-    dusk_report_t report = loopback_report(&in.lb);
-    loopback_assert_adds_up(&report);
+    dusk_report_t report = stop(lb, 5000);
+    assert_int_equal(report.status, UV_ECANCELED);
     assert_int_equal(report.requests_cut, 1);
-    close(client);
-    loopback_finish(&in.lb);
+    end_all(lb);
   }
 }
 
 static void a_reset_sends_nothing(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   inside_t in;
-  char buf[256];
-  int client = begin_inside(&in, RESET);
-  loopback_send(client, GET);
-  run_until_ended(&in.lb);
+  int client = begin_inside(lb, &in, RESET);
+  say(client, GET_X);
+  AWAIT(lb, ends.count != 0);
   was(200, UV_ECANCELED, &dusk_connection_cut);
-  assert_int_equal(recv(client, buf, sizeof(buf), 0), -1);
+  char byte;
+  assert_int_equal(recv(client, &byte, 1, 0), -1);
   assert_int_equal(errno, ECONNRESET);
-  assert_int_equal(loopback_report(&in.lb).status, 0); /* it serves on */
-  close_both(&in.lb, client);
+  assert_int_equal(loopback_report(lb).status, 0); /* it serves on */
 }
 
 /* With the request, so that the handler is the first to find out. */
 static void a_client_that_has_reset_is_gone(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   inside_t in;
-  int client = begin_inside(&in, END_LARGE);
-  struct linger reset = {.l_onoff = 1};
-  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  loopback_send(client, GET);
-  while (!in.called)
-    uv_run(&in.lb.loop, UV_RUN_NOWAIT);
-  close(client);
-  run_until_ended(&in.lb);
+  int client = begin_inside(lb, &in, END_LARGE);
+  will_reset(client);
+  say(client, GET_X);
+  AWAIT(lb, in.called);
+  leave(lb, client);
+  AWAIT(lb, ends.count != 0);
   assert_int_equal(ends.last.err, UV_ECONNRESET);
   assert_ptr_equal(ends.last.cause, &dusk_client_gone);
-  loopback_close(&in.lb, 5000);
 }
 
 /* It doesn't read, and half-closed before: nobody else would find out. */
 static void a_write_that_fails_later_closes(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static char piece[300000];
-  loopback_t lb;
-  held_t held;
-  int client = loopback_hold(&lb, &held, watched(), GET);
-  struct linger reset = {.l_onoff = 1};
-  setsockopt(client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  dusk_context_t *ctx = dusk_context_ref(dusk_request_context(held.req));
+  int client = hold(lb, watched(), GET_X);
+  will_reset(client);
+  dusk_context_t *ctx = held_context(lb);
   shutdown(client, SHUT_WR);
-  while (dusk_context_err(ctx) == 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
-  dusk_context_unref(ctx);
-  close(client);
-  while (dusk_response_write(held.res, piece, sizeof(piece)) >= 0)
-    uv_run(&lb.loop, UV_RUN_NOWAIT);
-  dusk_report_t report = loopback_report(&lb);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
+  leave(lb, client);
+  while (dusk_response_write(lb->held.res, piece, sizeof(piece)) >= 0)
+    turn(lb, 1);
+  dusk_report_t report = loopback_report(lb);
   assert_int_equal(report.conns_now, 0);
   assert_int_equal(report.requests_now, 0);
-  dusk_response_abort(held.res);
+  dusk_response_abort(lb->held.res);
   was(200, UV_ECONNRESET, &dusk_client_gone);
-  loopback_close(&lb, 5000);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_answered_one_has_ended),
-      cmocka_unit_test(one_that_falls_short_says_so),
-      cmocka_unit_test(a_client_that_leaves_is_gone),
-      cmocka_unit_test(a_server_that_closes_says_so),
-      cmocka_unit_test(the_drains_bound_says_so),
-      cmocka_unit_test(a_client_that_takes_nothing_times_out),
-      cmocka_unit_test(a_reply_to_a_slow_header_is_a_time_out),
-      cmocka_unit_test(who_is_refused_has_a_peer_and_no_version),
-      cmocka_unit_test(abort_of_a_failed_body_sends_the_reply),
-      cmocka_unit_test(abort_of_a_slow_body_sends_408),
-      cmocka_unit_test(a_handlers_own_abort_sends_nothing),
-      cmocka_unit_test(reset_cuts_a_stalled_client_at_once),
-      cmocka_unit_test(reset_inside_a_body_callback),
-      cmocka_unit_test(the_end_may_come_in_on_drained),
-      cmocka_unit_test(constants_need_no_release),
-      cmocka_unit_test(who_never_ends_is_told_at_the_drains_end),
-      cmocka_unit_test(who_ends_late_is_not_told_of),
-      cmocka_unit_test(who_is_told_may_end_it_there),
-      cmocka_unit_test(the_last_word_before_the_cut_is_heard),
-      cmocka_unit_test(who_closes_the_server_is_told_so),
-      cmocka_unit_test(a_reset_sends_nothing),
-      cmocka_unit_test(a_client_that_has_reset_is_gone),
-      cmocka_unit_test(a_write_that_fails_later_closes),
+      house_test(an_answered_one_has_ended),
+      house_test(one_that_falls_short_says_so),
+      house_test(a_client_that_leaves_is_gone),
+      house_test(a_server_that_closes_says_so),
+      house_test(the_drains_bound_says_so),
+      house_test(a_client_that_takes_nothing_times_out),
+      house_test(a_reply_to_a_slow_header_is_a_time_out),
+      house_test(who_is_refused_has_a_peer_and_no_version),
+      house_test(abort_of_a_failed_body_sends_the_reply),
+      house_test(abort_of_a_slow_body_sends_408),
+      house_test(a_handlers_own_abort_sends_nothing),
+      house_test(reset_cuts_a_stalled_client_at_once),
+      house_test(reset_inside_a_body_callback),
+      house_test(the_end_may_come_in_on_drained),
+      house_test(constants_need_no_release),
+      house_test(who_never_ends_is_told_at_the_drains_end),
+      house_test(who_ends_late_is_not_told_of),
+      house_test(who_is_told_may_end_it_there),
+      house_test(the_last_word_before_the_cut_is_heard),
+      house_test(who_closes_the_server_is_told_so),
+      house_test(a_reset_sends_nothing),
+      house_test(a_client_that_has_reset_is_gone),
+      house_test(a_write_that_fails_later_closes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* The listeners' end when the kernel gives less than usual. Needs the linker's
  * --wrap for accept4. */
-#include "loopback.h"
+#include "house.h"
 #include "lanes.h"
 
 #include "drop_acks.h"
@@ -14,8 +14,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 static int accept_errno; /* 0: as the kernel likes */
 static int accepts_left; /* after so many EMFILE; negative: never */
@@ -34,12 +32,6 @@ int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags) {
   return -1;
 }
 
-static void answer(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  (void)req;
-  (void)arg;
-  dusk_response_end(res, "hello\n", 6);
-}
-
 static void on_error(dusk_server_t *server, int err, const char *text,
                      void *arg) {
   (void)server;
@@ -52,36 +44,13 @@ static void on_error(dusk_server_t *server, int err, const char *text,
 static void open_plain(loopback_t *lb) {
   accept_errno = accepts = errors_told = 0;
   accepts_left = -1;
-  loopback_open(
-      lb, &(dusk_server_config_t){.handler = answer, .on_error = on_error});
-  uv_run(&lb->loop, UV_RUN_NOWAIT); /* what libuv opens late is open */
+  serve(lb, (dusk_server_config_t){.on_error = on_error});
+  turn(lb, 1); /* what libuv opens late is open */
 }
 
-static void on_shutdown(dusk_server_t *server, int status, void *arg) {
-  (void)server;
-  ((loopback_t *)arg)->shutdown_status = status;
-}
-
-static dusk_report_t stop_within(loopback_t *lb, dusk_context_t *bound) {
-  assert_int_equal(dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
-  while (lb->shutdown_status == 1)
-    uv_run(&lb->loop, UV_RUN_ONCE);
-  dusk_report_t report = loopback_report(lb);
-  loopback_assert_adds_up(&report);
-  return report;
-}
-
-/* Without a bound. */
-static dusk_report_t stop(loopback_t *lb) {
-  return stop_within(lb, lb->root);
-}
-
-static dusk_report_t stop_within_ms(loopback_t *lb, uint64_t ms) {
-  dusk_context_t *bound;
-  assert_int_equal(dusk_context_with_timeout(lb->root, ms, NULL, &bound), 0);
-  dusk_report_t report = stop_within(lb, bound);
-  dusk_context_unref(bound);
-  return report;
+static dusk_report_t stop_without_bound(loopback_t *lb) {
+  begin_stop(lb, lb->root);
+  return end_stop(lb);
 }
 
 /* Lets no descriptor be opened any more; gives the limit of before. */
@@ -97,74 +66,56 @@ static struct rlimit use_up_descriptors(void) {
 }
 
 static void errors_that_repeat_are_waited_out(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const int errors[] = {EPERM, ECONNABORTED, EPROTO, EMFILE};
   for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
-    loopback_t lb;
-    char buf[512];
-    open_plain(&lb);
+    open_plain(lb);
     accept_errno = errors[i];
-    int client = loopback_connect(&lb);
-    loopback_send(client, GET);
-    loopback_run_for(&lb, 100);
+    int client = connect_client(lb);
+    say(client, GET);
+    loopback_run_for(lb, 100);
     assert_in_range(accepts, 1, 100); /* 16 at once, and a few times */
     assert_int_equal(errors_told, 1);
     accept_errno = 0;
-    loopback_receive(&lb, client, buf, sizeof(buf), "hello\n");
-    assert_non_null(strstr(buf, "hello\n"));
-    close(client);
-    loopback_close(&lb, 5000);
+    hear(lb, client, "hello\n");
+    end_all(lb);
   }
 }
 
 static void the_last_descriptor_is_no_error(void **state) {
-  (void)state;
-  loopback_t lb;
-  char buf[512];
-  open_plain(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
   accepts_left = 1;
-  int client = loopback_connect(&lb);
-  loopback_send(client, GET);
-  loopback_receive(&lb, client, buf, sizeof(buf), "hello\n");
+  ask(lb, connect_client(lb), GET);
   assert_int_equal(errors_told, 0);
-  int other = loopback_connect(&lb); /* who waits now */
-  while (errors_told == 0)
-    uv_run(&lb.loop, UV_RUN_ONCE);
+  connect_client(lb); /* who waits now */
+  AWAIT(lb, errors_told != 0);
   accepts_left = -1;
   accept_errno = 0;
-  close(client);
-  close(other);
-  loopback_close(&lb, 5000);
 }
 
 static void who_can_never_be_accepted_does_not_hold_the_stop(void **state) {
-  (void)state;
-  loopback_t lb;
-  open_plain(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
   accept_errno = EPERM;
-  int client = loopback_connect(&lb);
-  dusk_report_t report = stop(&lb);
+  connect_client(lb);
+  dusk_report_t report = stop_without_bound(lb);
   assert_int_equal(report.status, UV_EPERM);
   assert_int_equal(report.queue_left, 1);
   assert_true(errors_told > 0);
-  close(client);
-  loopback_finish(&lb);
 }
 
 static void who_is_reset_in_a_queue_is_in_the_status(void **state) {
-  (void)state;
-  loopback_t lb;
+  loopback_t *lb = *state;
   char text[1024];
-  open_plain(&lb);
+  open_plain(lb);
   accept_errno = EMFILE;
-  int client = loopback_connect(&lb);
-  dusk_report_t report = stop_within_ms(&lb, 300);
+  connect_client(lb);
+  dusk_report_t report = stop(lb, 300);
   assert_int_equal(report.status, UV_ETIMEDOUT);
   assert_int_equal(report.queue_left, 1);
   dusk_report_text(&report, text, sizeof(text));
   assert_ptr_equal(strstr(text, "cut after"), text);
-  close(client);
-  loopback_finish(&lb);
 }
 
 static dusk__listener_t *listener_of(loopback_t *lb) {
@@ -172,87 +123,68 @@ static dusk__listener_t *listener_of(loopback_t *lb) {
 }
 
 static void a_passing_shortage_holds_nobody_in_the_queue(void **state) {
-  (void)state;
-  loopback_t lb;
-  open_plain(&lb);
-  drop_acks(listener_of(&lb)->fd);
-  int stuck = loopback_connect(&lb); /* for longer than the bound */
-  allow_acks(listener_of(&lb)->fd);
-  int client = loopback_connect(&lb);
-  loopback_send(client, GET);
+  loopback_t *lb = *state;
+  open_plain(lb);
+  drop_acks(listener_of(lb)->fd);
+  connect_client(lb); /* for longer than the bound */
+  allow_acks(listener_of(lb)->fd);
+  int client = connect_client(lb);
+  say(client, GET);
   accept_errno = EMFILE;
-  assert_int_equal(dusk_server_shutdown(lb.server, lb.root, on_shutdown, &lb),
-                   0);
-  loopback_run_for(&lb, 30);
+  begin_stop(lb, lb->root);
+  loopback_run_for(lb, 30);
   accept_errno = 0;
-  char buf[512];
   uint64_t began = uv_hrtime();
-  loopback_receive(&lb, client, buf, sizeof(buf), "hello\n");
-  assert_non_null(strstr(buf, "hello\n"));
+  hear(lb, client, "hello\n");
   assert_true(uv_hrtime() - began < 1000 * 1000000ull); /* not at the seal */
-  close(stuck);
-  close(client);
-  while (lb.shutdown_status == 1)
-    uv_run(&lb.loop, UV_RUN_ONCE);
-  loopback_finish(&lb);
+  end_stop(lb);
 }
 
 static void a_cut_tells_of_handshakes_half_way(void **state) {
-  (void)state;
-  loopback_t lb;
-  open_plain(&lb);
-  drop_acks(listener_of(&lb)->fd);
-  int client = loopback_connect(&lb);
-  dusk_server_close(lb.server);
-  dusk_report_t report = loopback_report(&lb);
-  assert_int_equal(report.handshakes_left, 1);
-  close(client);
-  loopback_finish(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
+  drop_acks(listener_of(lb)->fd);
+  connect_client(lb);
+  dusk_server_close(lb->server);
+  assert_int_equal(loopback_report(lb).handshakes_left, 1);
 }
 
 /* A TCP listener's, and a Unix socket's beside it. */
 static void an_empty_queue_needs_no_descriptor(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   for (int unix_too = 0; unix_too < 2; unix_too++) {
-    loopback_t lb;
     char path[64];
-    open_plain(&lb);
+    open_plain(lb);
     snprintf(path, sizeof(path), "unix:/tmp/dusk-seal-%d", (int)getpid());
     if (unix_too)
-      assert_int_equal(dusk_server_serve(lb.server, path, NULL, NULL), 0);
-    uv_run(&lb.loop, UV_RUN_NOWAIT);
+      assert_int_equal(dusk_server_serve(lb->server, path, NULL, NULL), 0);
+    turn(lb, 1);
     struct rlimit before = use_up_descriptors();
-    dusk_report_t report = stop(&lb);
+    dusk_report_t report = stop_without_bound(lb);
     assert_int_equal(report.status, 0);
     assert_true(report.drain_ms < 1000);
     setrlimit(RLIMIT_NOFILE, &before);
-    loopback_finish(&lb);
+    end_all(lb);
   }
 }
 
 static void the_queue_is_served_with_one_descriptor(void **state) {
-  (void)state;
-  loopback_t lb;
-  char buf[512];
-  open_plain(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
   enum { CLIENTS = 3 };
   int clients[CLIENTS];
   for (int i = 0; i < CLIENTS; i++) {
-    clients[i] = loopback_connect(&lb);
-    loopback_send(clients[i], GET);
+    clients[i] = connect_client(lb);
+    say(clients[i], GET);
   }
   struct rlimit before = use_up_descriptors();
-  dusk_report_t report = stop(&lb);
+  dusk_report_t report = stop_without_bound(lb);
   assert_int_equal(report.status, 0);
   assert_int_equal(report.queue_sealed, CLIENTS);
   assert_int_equal(report.requests_answered, CLIENTS);
-  for (int i = 0; i < CLIENTS; i++) {
-    loopback_receive(&lb, clients[i], buf, sizeof(buf), NULL);
-    assert_non_null(strstr(buf, "hello\n"));
-    close(clients[i]);
-  }
+  for (int i = 0; i < CLIENTS; i++)
+    assert_has(hear(lb, clients[i], NULL), "hello\n");
   setrlimit(RLIMIT_NOFILE, &before);
-  loopback_finish(&lb);
 }
 
 /* A listening socket with one client in its queue, as a second listener. */
@@ -271,18 +203,17 @@ static int hand_over(loopback_t *lb, const char *suffix, int *ret_client) {
   assert_int_equal(dusk_server_serve(lb->server, text, NULL, NULL), 0);
   assert_int_equal(connect(client, (struct sockaddr *)&addr, len), 0);
   assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
-  loopback_send(client, GET);
-  *ret_client = client;
+  say(client, GET);
+  *ret_client = welcome(lb, client);
   return kept;
 }
 
 static void what_was_handed_over_is_left_to_its_owner(void **state) {
-  (void)state;
-  loopback_t lb;
-  open_plain(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
   int client;
-  int kept = hand_over(&lb, "", &client);
-  dusk_report_t report = stop(&lb);
+  int kept = hand_over(lb, "", &client);
+  dusk_report_t report = stop_without_bound(lb);
   assert_int_equal(report.queue_left, 1);
   assert_int_equal(report.queue_sealed, 0);
   assert_int_equal(report.status, 0);
@@ -290,50 +221,41 @@ static void what_was_handed_over_is_left_to_its_owner(void **state) {
   assert_true(peer >= 0);
   close(peer);
   close(kept);
-  close(client);
-  loopback_finish(&lb);
 }
 
 static void what_was_handed_over_is_sealed_when_asked(void **state) {
-  (void)state;
-  loopback_t lb;
-  char buf[512];
-  open_plain(&lb);
+  loopback_t *lb = *state;
+  open_plain(lb);
   int client;
-  close(hand_over(&lb, ":seal", &client));
-  dusk_report_t report = stop(&lb);
+  close(hand_over(lb, ":seal", &client));
+  dusk_report_t report = stop_without_bound(lb);
   assert_int_equal(report.queue_left, 0);
   assert_int_equal(report.queue_sealed, 1);
-  loopback_receive(&lb, client, buf, sizeof(buf), NULL);
-  assert_non_null(strstr(buf, "hello\n"));
-  close(client);
-  loopback_finish(&lb);
+  assert_has(hear(lb, client, NULL), "hello\n");
 }
 
 static void only_seal_may_be_asked_for(void **state) {
-  (void)state;
-  loopback_t lb;
-  open_plain(&lb);
-  assert_int_equal(dusk_server_serve(lb.server, "fd:0:leave", NULL, NULL),
+  loopback_t *lb = *state;
+  open_plain(lb);
+  assert_int_equal(dusk_server_serve(lb->server, "fd:0:leave", NULL, NULL),
                    UV_EINVAL);
-  assert_int_equal(dusk_server_serve(lb.server, "fd:0x", NULL, NULL),
+  assert_int_equal(dusk_server_serve(lb->server, "fd:0x", NULL, NULL),
                    UV_EINVAL);
-  loopback_close(&lb, 5000);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(errors_that_repeat_are_waited_out),
-      cmocka_unit_test(the_last_descriptor_is_no_error),
-      cmocka_unit_test(who_can_never_be_accepted_does_not_hold_the_stop),
-      cmocka_unit_test(who_is_reset_in_a_queue_is_in_the_status),
-      cmocka_unit_test(a_passing_shortage_holds_nobody_in_the_queue),
-      cmocka_unit_test(a_cut_tells_of_handshakes_half_way),
-      cmocka_unit_test(an_empty_queue_needs_no_descriptor),
-      cmocka_unit_test(the_queue_is_served_with_one_descriptor),
-      cmocka_unit_test(what_was_handed_over_is_left_to_its_owner),
-      cmocka_unit_test(what_was_handed_over_is_sealed_when_asked),
-      cmocka_unit_test(only_seal_may_be_asked_for),
+      house_test(errors_that_repeat_are_waited_out),
+      house_test(the_last_descriptor_is_no_error),
+      house_test(who_can_never_be_accepted_does_not_hold_the_stop),
+      house_test(who_is_reset_in_a_queue_is_in_the_status),
+      house_test(a_passing_shortage_holds_nobody_in_the_queue),
+      house_test(a_cut_tells_of_handshakes_half_way),
+      house_test(an_empty_queue_needs_no_descriptor),
+      house_test(the_queue_is_served_with_one_descriptor),
+      house_test(what_was_handed_over_is_left_to_its_owner),
+      house_test(what_was_handed_over_is_sealed_when_asked),
+      house_test(only_seal_may_be_asked_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

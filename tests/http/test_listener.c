@@ -1,6 +1,6 @@
 /* What an address stands for, and whose socket files are replaced and removed.
  */
-#include "loopback.h"
+#include "house.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,15 @@ static void answer_peer(dusk_response_t *res, dusk_request_t *req, void *arg) {
   dusk_response_text(res, 200, dusk_request_peer(req));
 }
 
-static const dusk_server_config_t config = {.handler = answer_peer};
+static void serve_plain(loopback_t *lb) {
+  serve(lb, (dusk_server_config_t){.handler = answer_peer});
+}
+
+/* At this address, too. */
+static void serve_at(loopback_t *lb, const char *address) {
+  serve_plain(lb);
+  assert_int_equal(dusk_server_serve(lb->server, address, NULL, NULL), 0);
+}
 
 /* Of the listener that is opened after loopback's own. */
 static void expect_address(loopback_t *lb, const char *text) {
@@ -43,21 +51,19 @@ static int port_of(loopback_t *lb) {
 }
 
 /* The answer to a request at this address; the empty text when it refuses. */
-static const char *ask(loopback_t *lb, const struct sockaddr *addr,
-                       socklen_t len) {
-  static char buf[1024];
-  int client = socket(addr->sa_family, SOCK_STREAM, 0);
-  assert_true(client >= 0);
-  buf[0] = '\0';
+static const char *ask_at(loopback_t *lb, const struct sockaddr *addr,
+                          socklen_t len) {
+  int client = welcome(lb, socket(addr->sa_family, SOCK_STREAM, 0));
+  const char *answer = "";
   if (connect(client, addr, len) == 0) {
     assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
-    loopback_send(client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    loopback_receive(lb, client, buf, sizeof(buf), "\r\n\r\n");
+    say(client, GET);
+    answer = hear(lb, client, "\r\n\r\n");
   } else {
     assert_int_equal(errno, ECONNREFUSED);
   }
-  close(client);
-  return buf;
+  leave(lb, client);
+  return answer;
 }
 
 /* -- TCP ------------------------------------------------------------------- */
@@ -65,13 +71,13 @@ static const char *ask(loopback_t *lb, const struct sockaddr *addr,
 static const char *ask_v4(loopback_t *lb) {
   struct sockaddr_in addr;
   assert_int_equal(uv_ip4_addr("127.0.0.1", port_of(lb), &addr), 0);
-  return ask(lb, (struct sockaddr *)&addr, sizeof(addr));
+  return ask_at(lb, (struct sockaddr *)&addr, sizeof(addr));
 }
 
 static const char *ask_v6(loopback_t *lb, const char *ip) {
   struct sockaddr_in6 addr;
   assert_int_equal(uv_ip6_addr(ip, port_of(lb), &addr), 0);
-  return ask(lb, (struct sockaddr *)&addr, sizeof(addr));
+  return ask_at(lb, (struct sockaddr *)&addr, sizeof(addr));
 }
 
 typedef struct meaning {
@@ -82,7 +88,7 @@ typedef struct meaning {
 } meaning_t;
 
 static void srv_010_one_text_has_one_meaning(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   static const meaning_t meanings[] = {
       {":0", "[::]:", true, true},
       {"[::]:0", "[::]:", true, true},
@@ -94,18 +100,15 @@ static void srv_010_one_text_has_one_meaning(void **state) {
   };
   for (size_t i = 0; i < sizeof(meanings) / sizeof(*meanings); i++) {
     const meaning_t *meaning = &meanings[i];
-    loopback_t lb;
-    loopback_open(&lb, &config);
-    assert_int_equal(dusk_server_serve(lb.server, meaning->address, NULL, NULL),
-                     0);
+    serve_at(lb, meaning->address);
     char told[136];
-    snprintf(told, sizeof(told), "%s%d", meaning->told, port_of(&lb));
-    expect_address(&lb, told);
-    assert_int_equal(strstr(ask_v4(&lb), "\r\n\r\n127.0.0.1:") != NULL,
+    snprintf(told, sizeof(told), "%s%d", meaning->told, port_of(lb));
+    expect_address(lb, told);
+    assert_int_equal(strstr(ask_v4(lb), "\r\n\r\n127.0.0.1:") != NULL,
                      meaning->v4);
-    assert_int_equal(strstr(ask_v6(&lb, "::1"), "\r\n\r\n[::1]:") != NULL,
+    assert_int_equal(strstr(ask_v6(lb, "::1"), "\r\n\r\n[::1]:") != NULL,
                      meaning->v6);
-    loopback_close(&lb, 5000);
+    end_all(lb);
   }
 }
 
@@ -140,14 +143,14 @@ static int connect_v4(int port) {
   assert_int_equal(uv_ip4_addr("127.0.0.1", port, &addr), 0);
   int client = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(connect(client, (struct sockaddr *)&addr, sizeof(addr)), 0);
-  loopback_send(client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  say(client, GET);
   return client;
 }
 
 /* Also those that waited before, as the one does for whose sake a service
  * manager starts us. */
 static void srv_011_handed_over_sockets_are_as_others(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   struct sockaddr_in addr;
   socklen_t len = sizeof(addr);
   assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &addr), 0);
@@ -155,26 +158,19 @@ static void srv_011_handed_over_sockets_are_as_others(void **state) {
   assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
   assert_int_equal(listen(fd, 10), 0);
   assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-  loopback_t lb;
   uv_os_sock_t peer = -1;
-  dusk_server_config_t hijacking = {.handler = keep_fd, .handler_arg = &peer};
-  loopback_open(&lb, &hijacking);
-  int clients[2];
+  serve(lb, (dusk_server_config_t){.handler = keep_fd, .handler_arg = &peer});
   for (int i = 0; i < 2; i++) {
-    clients[i] = connect_v4(ntohs(addr.sin_port));
+    welcome(lb, connect_v4(ntohs(addr.sin_port)));
     char text[32];
     snprintf(text, sizeof(text), "fd:%d", fd);
     if (i == 0)
-      assert_int_equal(dusk_server_serve(lb.server, text, NULL, NULL), 0);
+      assert_int_equal(dusk_server_serve(lb->server, text, NULL, NULL), 0);
     peer = -1;
-    while (peer < 0)
-      uv_run(&lb.loop, UV_RUN_ONCE);
+    AWAIT(lb, peer >= 0);
     expect_options(peer);
     close(peer);
   }
-  close(clients[0]);
-  close(clients[1]);
-  loopback_close(&lb, 5000);
 }
 
 /* -- Zones ----------------------------------------------------------------- */
@@ -216,22 +212,17 @@ static bool enter_network(void) {
 }
 
 static void srv_015_link_local_addresses_keep_their_zone(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   if (!enter_network()) skip();
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, "[fe80::1%lo]:0", NULL, NULL),
-                   0);
+  serve_at(lb, "[fe80::1%lo]:0");
   char told[64];
-  snprintf(told, sizeof(told), "[fe80::1%%lo]:%d", port_of(&lb));
-  expect_address(&lb, told);
-  assert_non_null(strstr(ask_v6(&lb, "fe80::1%lo"), "\r\n\r\n[fe80::1%lo]:"));
-  loopback_close(&lb, 5000);
+  snprintf(told, sizeof(told), "[fe80::1%%lo]:%d", port_of(lb));
+  expect_address(lb, told);
+  assert_has(ask_v6(lb, "fe80::1%lo"), "\r\n\r\n[fe80::1%lo]:");
+  end_all(lb);
   /* What is told can be given back. */
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, told, NULL, NULL), 0);
-  expect_address(&lb, told);
-  loopback_close(&lb, 5000);
+  serve_at(lb, told);
+  expect_address(lb, told);
 }
 
 #endif
@@ -281,45 +272,44 @@ static int connect_to(const char *name) {
 }
 
 /* That serving at `path` fails and leaves what is there as it is. */
-static void expect_in_use(void) {
+static void expect_in_use(loopback_t *lb) {
   struct stat before;
   struct stat after;
   assert_int_equal(lstat(path, &before), 0);
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, address, NULL, NULL),
+  serve_plain(lb);
+  assert_int_equal(dusk_server_serve(lb->server, address, NULL, NULL),
                    UV_EADDRINUSE);
-  loopback_close(&lb, 5000);
+  end_all(lb);
   assert_int_equal(lstat(path, &after), 0);
   assert_true(before.st_ino == after.st_ino);
   assert_true(before.st_mode == after.st_mode);
 }
 
 static void only_socket_files_are_replaced(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   int fd = open(path, O_CREAT | O_WRONLY, 0600);
   assert_int_equal(write(fd, "text", 4), 4);
   close(fd);
-  expect_in_use();
+  expect_in_use(lb);
   unlink(path);
 
   assert_int_equal(mkfifo(path, 0600), 0);
-  expect_in_use();
+  expect_in_use(lb);
   unlink(path);
 
   assert_int_equal(mkdir(path, 0700), 0);
-  expect_in_use();
+  expect_in_use(lb);
   rmdir(path);
 }
 
 static void what_a_link_names_is_left(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   char target[80];
   snprintf(target, sizeof(target), "%s/target", folder);
   assert_int_equal(symlink("target", path), 0);
-  expect_in_use(); /* it leads nowhere */
+  expect_in_use(lb); /* it leads nowhere */
   make_socket(target, false);
-  expect_in_use();
+  expect_in_use(lb);
   struct stat file;
   assert_int_equal(lstat(target, &file), 0);
   unlink(target);
@@ -327,52 +317,45 @@ static void what_a_link_names_is_left(void **state) {
 }
 
 static void a_live_socket_is_left_and_a_stale_one_replaced(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   int fd = make_socket(path, true);
-  expect_in_use();
+  expect_in_use(lb);
   assert_int_equal(connect_to(path), 0);
   close(fd); /* from now on stale */
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, address, NULL, NULL), 0);
-  expect_address(&lb, address);
+  serve_at(lb, address);
+  expect_address(lb, address);
   struct sockaddr_un addr = unix_address(path);
-  assert_non_null(
-      strstr(ask(&lb, (struct sockaddr *)&addr, sizeof(addr)), "200 OK"));
-  loopback_close(&lb, 5000);
+  assert_has(ask_at(lb, (struct sockaddr *)&addr, sizeof(addr)), "200 OK");
+  end_all(lb);
   assert_int_equal(access(path, F_OK), -1); /* removed */
 }
 
 static void a_name_without_folder_is_one_in_this_folder(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   char before[4096];
   assert_non_null(getcwd(before, sizeof(before)));
   assert_int_equal(chdir(folder), 0);
   make_socket("socket", false);
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, "unix:socket", NULL, NULL), 0);
+  serve_at(lb, "unix:socket");
   assert_int_equal(connect_to(path), 0);
-  loopback_close(&lb, 5000);
+  end_all(lb);
   assert_int_equal(access(path, F_OK), -1);
   assert_int_equal(chdir(before), 0);
 }
 
 static void closing_removes_only_its_own_file(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   for (int is_link = 0; is_link < 2; is_link++) {
     char moved[80];
     snprintf(moved, sizeof(moved), "%s/moved", folder);
-    loopback_t lb;
-    loopback_open(&lb, &config);
-    assert_int_equal(dusk_server_serve(lb.server, address, NULL, NULL), 0);
+    serve_at(lb, address);
     assert_int_equal(rename(path, moved), 0);
     int fd = -1;
     if (is_link)
       assert_int_equal(symlink("moved", path), 0);
     else
       fd = make_socket(path, true);
-    loopback_close(&lb, 5000);
+    end_all(lb);
     struct stat file;
     assert_int_equal(lstat(path, &file), 0);
     assert_int_equal(lstat(moved, &file), 0);
@@ -383,17 +366,14 @@ static void closing_removes_only_its_own_file(void **state) {
 }
 
 static void a_handed_over_unix_socket_works(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   char text[32];
   snprintf(text, sizeof(text), "fd:%d", make_socket(path, true));
-  loopback_t lb;
-  loopback_open(&lb, &config);
-  assert_int_equal(dusk_server_serve(lb.server, text, NULL, NULL), 0);
-  expect_address(&lb, address);
+  serve_at(lb, text);
+  expect_address(lb, address);
   struct sockaddr_un addr = unix_address(path);
-  assert_non_null(
-      strstr(ask(&lb, (struct sockaddr *)&addr, sizeof(addr)), "200 OK"));
-  loopback_close(&lb, 5000);
+  assert_has(ask_at(lb, (struct sockaddr *)&addr, sizeof(addr)), "200 OK");
+  end_all(lb);
   assert_int_equal(unlink(path), 0); /* not ours: it has stayed */
 }
 
@@ -404,9 +384,9 @@ enum { STARTERS = 8, ROUNDS = 60 };
 /* Serves when `go` ends, tells by `result` what came of it, and stays until
  * `over` ends. */
 static void start(int go, int result, int over) {
-  loopback_t lb;
+  static loopback_t lb;
   char byte;
-  loopback_open(&lb, &config);
+  serve_plain(&lb);
   while (read(go, &byte, 1) > 0)
     continue;
   int err = dusk_server_serve(lb.server, address, NULL, NULL);
@@ -464,18 +444,18 @@ static void of_many_that_start_at_once_one_serves(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(srv_010_one_text_has_one_meaning),
-      cmocka_unit_test(srv_011_handed_over_sockets_are_as_others),
-      cmocka_unit_test(only_socket_files_are_replaced),
-      cmocka_unit_test(what_a_link_names_is_left),
-      cmocka_unit_test(a_live_socket_is_left_and_a_stale_one_replaced),
-      cmocka_unit_test(a_name_without_folder_is_one_in_this_folder),
-      cmocka_unit_test(closing_removes_only_its_own_file),
-      cmocka_unit_test(a_handed_over_unix_socket_works),
-      cmocka_unit_test(of_many_that_start_at_once_one_serves),
+      house_test(srv_010_one_text_has_one_meaning),
+      house_test(srv_011_handed_over_sockets_are_as_others),
+      house_test(only_socket_files_are_replaced),
+      house_test(what_a_link_names_is_left),
+      house_test(a_live_socket_is_left_and_a_stale_one_replaced),
+      house_test(a_name_without_folder_is_one_in_this_folder),
+      house_test(closing_removes_only_its_own_file),
+      house_test(a_handed_over_unix_socket_works),
+      house_test(of_many_that_start_at_once_one_serves),
 #ifdef __linux__
       /* The last one: it leaves this network. */
-      cmocka_unit_test(srv_015_link_local_addresses_keep_their_zone),
+      house_test(srv_015_link_local_addresses_keep_their_zone),
 #endif
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);

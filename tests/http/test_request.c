@@ -1,11 +1,10 @@
 /* What is made of a request's parts: query parameters and addresses. */
-#include "loopback.h"
+#include "house.h"
 #include "request.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* -- Query ----------------------------------------------------------------- */
 
@@ -59,21 +58,17 @@ static void answer_parameter(dusk_response_t *res, dusk_request_t *req,
 }
 
 static void query_names_are_compared_decoded(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
-    dusk_server_config_t config = {.handler = answer_parameter,
-                                   .handler_arg = (void *)&parameters[i]};
-    loopback_t lb;
-    loopback_open(&lb, &config);
+    serve(lb, (dusk_server_config_t){.handler = answer_parameter,
+                                     .handler_arg = (void *)&parameters[i]});
     char text[256];
     snprintf(text, sizeof(text), "GET /?%s HTTP/1.1\r\nHost: h\r\n\r\n",
              parameters[i].query);
-    int client = loopback_connect(&lb);
-    loopback_send(client, text);
-    loopback_receive(&lb, client, text, sizeof(text), "\r\n\r\n");
-    assert_non_null(strstr(text, "200 OK"));
-    close(client);
-    loopback_close(&lb, 5000);
+    int client = connect_client(lb);
+    say(client, text);
+    assert_has(hear(lb, client, "\r\n\r\n"), "200 OK");
+    end_all(lb);
   }
 }
 
@@ -86,13 +81,11 @@ static void keep_length(dusk_response_t *res, dusk_request_t *req, void *arg) {
 
 /* DUSK_OFF, which a chunked body has, can't be declared. */
 static void srv_175_without_a_limit_a_length_has_63_bits(void **state) {
-  (void)state;
+  loopback_t *lb = *state;
   uint64_t length = 0;
-  dusk_server_config_t config = {.handler = keep_length,
-                                 .handler_arg = &length,
-                                 .max_body_bytes = DUSK_OFF};
-  loopback_t lb;
-  loopback_open(&lb, &config);
+  serve(lb, (dusk_server_config_t){.handler = keep_length,
+                                   .handler_arg = &length,
+                                   .max_body_bytes = DUSK_OFF});
   static const struct {
     const char *text;
     const char *status;
@@ -108,14 +101,12 @@ static void srv_175_without_a_limit_a_length_has_63_bits(void **state) {
     snprintf(text, sizeof(text),
              "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %s\r\n\r\n",
              cases[i].text);
-    int client = loopback_connect(&lb);
-    loopback_send(client, text);
-    loopback_receive(&lb, client, text, sizeof(text), "\r\n\r\n");
-    assert_non_null(strstr(text, cases[i].status));
+    int client = connect_client(lb);
+    say(client, text);
+    assert_has(hear(lb, client, "\r\n\r\n"), cases[i].status);
     assert_true(length == cases[i].length);
-    close(client);
+    leave(lb, client);
   }
-  loopback_close(&lb, 5000);
 }
 
 /* -- Addresses ------------------------------------------------------------- */
@@ -147,9 +138,9 @@ static void srv_015_addresses_have_one_text(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(query_names_are_compared_decoded),
-      cmocka_unit_test(srv_175_without_a_limit_a_length_has_63_bits),
-      cmocka_unit_test(srv_015_addresses_have_one_text),
+      house_test(query_names_are_compared_decoded),
+      house_test(srv_175_without_a_limit_a_length_has_63_bits),
+      house_test(srv_015_addresses_have_one_text),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,16 @@ dusk_context_t *held_context(loopback_t *lb);
     loopback_unwatch(lb, &watch_);                                             \
   } while (0)
 
+/* The same, where another thread brings it about, which doesn't wake it. */
+#define AWAIT_ELSEWHERE(lb, condition)                                         \
+  do {                                                                         \
+    uv_timer_t watch_;                                                         \
+    loopback_watch(lb, &watch_);                                               \
+    while (!(condition))                                                       \
+      loopback_run_for(lb, 1);                                                 \
+    loopback_unwatch(lb, &watch_);                                             \
+  } while (0)
+
 /* Turns it a few times, without waiting. */
 void turn(loopback_t *lb, int times);
 

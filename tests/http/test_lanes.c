@@ -1,6 +1,7 @@
 /* A server on several loops: two or four, of which one is the test's. */
-#include "loopback.h"
+#include "house.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,10 +9,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 #define LAST "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
-enum { MOST = 4 };
+enum { MOST = 4, CROWD = 40 };
+
+static const size_t counts[] = {2, 4}; /* of loops */
 
 /* A loop's, as on_worker_start makes it. */
 typedef struct place {
@@ -20,159 +22,113 @@ typedef struct place {
   uv_loop_t *loop;
 } place_t;
 
+/* Of one server. */
 typedef struct team {
-  loopback_t lb;
   place_t places[MOST];
   size_t threads;
   atomic_int started;
   atomic_int stopped;
-  atomic_int running; /* handlers */
+  atomic_int begun;   /* requests, */
+  atomic_int running; /* those that have not ended, */
+  atomic_int most;    /* at a time */
+  atomic_int ended;
   atomic_int cuts;
-  atomic_int cancelled;
   uv_sem_t release; /* of a handler that blocks */
-  int refuses;      /* the start of this one */
 } team_t;
+
+static team_t team;
 
 static int on_start(dusk_server_t *server, dusk_context_t *root, size_t index,
                     void **ret_data, void *arg) {
-  team_t *team = arg;
   assert_non_null(server);
-  place_t *place = &team->places[index];
+  assert_ptr_equal(arg, &team);
+  place_t *place = &team.places[index];
   *place = (place_t){.index = index,
                      .thread = uv_thread_self(),
                      .loop = dusk_context_loop(root)};
-  if (team->refuses && team->refuses == (int)index) return UV_EPERM;
-  atomic_fetch_add(&team->started, 1);
+  atomic_fetch_add(&team.started, 1);
   *ret_data = place;
   return 0;
 }
 
+static void assert_is_here(const place_t *place) {
+  uv_thread_t self = uv_thread_self();
+  assert_true(uv_thread_equal(&self, &place->thread));
+}
+
 static void on_stop(dusk_server_t *server, dusk_context_t *root, size_t index,
                     void *data, void *arg) {
-  team_t *team = arg;
-  uv_thread_t self = uv_thread_self();
+  (void)arg;
   assert_non_null(server);
-  assert_ptr_equal(data, &team->places[index]);
-  assert_ptr_equal(dusk_context_loop(root), team->places[index].loop);
-  assert_true(uv_thread_equal(&self, &team->places[index].thread));
-  atomic_fetch_add(&team->stopped, 1);
+  assert_ptr_equal(data, &team.places[index]);
+  assert_ptr_equal(dusk_context_loop(root), team.places[index].loop);
+  assert_is_here(data);
+  atomic_fetch_add(&team.stopped, 1);
+}
+
+static void on_end(dusk_request_t *req, const dusk_request_end_t *end,
+                   void *arg) {
+  (void)end;
+  (void)arg;
+  assert_is_here(dusk_request_worker_data(req));
+  atomic_fetch_add(&team.ended, 1);
+  atomic_fetch_sub(&team.running, 1);
+}
+
+static void on_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
+  (void)age_ms;
+  (void)arg;
+  assert_is_here(dusk_request_worker_data(req));
+  atomic_fetch_add(&team.cuts, 1);
+}
+
+static void serve_on(loopback_t *lb, size_t threads,
+                     dusk_server_config_t config) {
+  memset(&team, 0, sizeof(team));
+  team.threads = threads;
+  config.threads = threads;
+  config.on_worker_start = on_start;
+  config.on_worker_stop = on_stop;
+  config.on_worker_arg = &team;
+  config.on_request_end = on_end;
+  config.on_request_cut = on_cut;
+  serve(lb, config);
+  assert_int_equal(atomic_load(&team.started), threads);
+}
+
+#define BY(h) ((dusk_server_config_t){.handler = (h)})
+
+static void end_team(loopback_t *lb) {
+  end_all(lb);
+  assert_int_equal(atomic_load(&team.stopped), team.threads);
+}
+
+/* -- Handlers -------------------------------------------------------------- */
+
+/* A request has begun, on a loop and thread that agree. */
+static place_t *begin_here(dusk_request_t *req) {
+  place_t *place = dusk_request_worker_data(req);
+  assert_is_here(place);
+  assert_ptr_equal(dusk_request_loop(req), place->loop);
+  assert_ptr_equal(dusk_context_loop(dusk_request_root(req)), place->loop);
+  assert_ptr_equal(dusk_context_loop(dusk_request_context(req)), place->loop);
+  assert_ptr_equal(dusk_context_loop(dusk_request_draining(req)), place->loop);
+  int running = atomic_fetch_add(&team.running, 1) + 1;
+  int most = atomic_load(&team.most);
+  while (running > most &&
+         !atomic_compare_exchange_weak(&team.most, &most, running))
+    continue;
+  atomic_fetch_add(&team.begun, 1);
+  return place;
 }
 
 /* Says on which loop it runs. */
 static void tell_place(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
-  const place_t *place = dusk_request_worker_data(req);
-  uv_thread_t self = uv_thread_self();
-  assert_true(uv_thread_equal(&self, &place->thread));
-  assert_ptr_equal(dusk_request_loop(req), place->loop);
-  assert_ptr_equal(dusk_context_loop(dusk_request_root(req)), place->loop);
-  assert_ptr_equal(dusk_context_loop(dusk_request_context(req)), place->loop);
   char text[32];
-  snprintf(text, sizeof(text), "loop %zu.\n", place->index);
+  snprintf(text, sizeof(text), "loop %zu.\n", begin_here(req)->index);
   dusk_response_text(res, 200, text);
 }
-
-static void on_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
-  (void)req;
-  (void)age_ms;
-  atomic_fetch_add(&((team_t *)arg)->cuts, 1);
-}
-
-static dusk_server_config_t config_of(team_t *team, dusk_handler_cb handler,
-                                      size_t threads) {
-  memset(team, 0, sizeof(*team));
-  team->threads = threads;
-  assert_int_equal(uv_sem_init(&team->release, 0), 0);
-  return (dusk_server_config_t){.handler = handler,
-                                .handler_arg = team,
-                                .threads = threads,
-                                .on_worker_start = on_start,
-                                .on_worker_stop = on_stop,
-                                .on_worker_arg = team,
-                                .on_request_cut = on_cut,
-                                .on_request_cut_arg = team};
-}
-
-static void open_team(team_t *team, dusk_handler_cb handler, size_t threads) {
-  dusk_server_config_t config = config_of(team, handler, threads);
-  loopback_open(&team->lb, &config);
-  assert_int_equal(atomic_load(&team->started), threads);
-}
-
-static void close_team(team_t *team) {
-  loopback_finish(&team->lb);
-  assert_int_equal(atomic_load(&team->stopped), team->threads);
-  uv_sem_destroy(&team->release);
-}
-
-/* The loop that answers `client`. */
-static int ask(team_t *team, int client) {
-  char buf[512];
-  loopback_send(client, GET);
-  loopback_receive(&team->lb, client, buf, sizeof(buf), ".\n");
-  assert_non_null(strstr(buf, "200 OK"));
-  return atoi(strstr(buf, "loop ") + 5);
-}
-
-/* Turns the server's own loop until so many handlers run. */
-static void await_running(team_t *team, int count) {
-  uint64_t give_up = uv_hrtime() + UINT64_C(10000000000);
-  while (atomic_load(&team->running) < count) {
-    assert_true(uv_hrtime() < give_up);
-    uv_run(&team->lb.loop, UV_RUN_NOWAIT);
-  }
-}
-
-/* -- Serving --------------------------------------------------------------- */
-
-static void connections_are_spread_evenly(void **state) {
-  (void)state;
-  static const size_t counts[] = {2, 4};
-  for (int i = 0; i < 2; i++) {
-    team_t team;
-    open_team(&team, tell_place, counts[i]);
-    int clients[8], on_loop[MOST] = {0};
-    for (int c = 0; c < 8; c++) {
-      clients[c] = loopback_connect(&team.lb);
-      on_loop[ask(&team, clients[c])]++;
-    }
-    for (size_t l = 0; l < counts[i]; l++)
-      assert_int_equal(on_loop[l], 8 / counts[i]);
-    for (int c = 0; c < 8; c++)
-      close(clients[c]);
-    loopback_shutdown(&team.lb, 5000);
-    assert_int_equal(team.lb.shutdown_status, 0);
-    dusk_report_t report = loopback_report(&team.lb);
-    loopback_assert_adds_up(&report);
-    close_team(&team);
-  }
-}
-
-static void max_connections_is_the_servers(void **state) {
-  (void)state;
-  team_t team;
-  dusk_server_config_t config = config_of(&team, tell_place, 2);
-  config.max_connections = 3;
-  loopback_open(&team.lb, &config);
-  int clients[4];
-  for (int c = 0; c < 4; c++)
-    clients[c] = loopback_connect(&team.lb);
-  for (int c = 0; c < 3; c++)
-    ask(&team, clients[c]);
-  loopback_send(clients[3], GET);
-  loopback_run_for(&team.lb, 50);
-  char buf[512];
-  assert_int_equal(recv(clients[3], buf, sizeof(buf), MSG_DONTWAIT), -1);
-  close(clients[1]); /* on the other loop than the first */
-  loopback_receive(&team.lb, clients[3], buf, sizeof(buf), ".\n");
-  assert_non_null(strstr(buf, "200 OK"));
-  loopback_shutdown(&team.lb, 5000);
-  close_team(&team);
-  for (int c = 0; c < 4; c++)
-    if (c != 1) close(clients[c]);
-}
-
-/* -- Stopping -------------------------------------------------------------- */
 
 typedef struct late {
   uv_timer_t timer;
@@ -189,44 +145,27 @@ static void on_late(uv_timer_t *timer) {
   uv_close((uv_handle_t *)timer, on_late_closed);
 }
 
-static void answer_late(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  team_t *team = arg;
+static void answer_in(dusk_response_t *res, dusk_request_t *req, uint64_t ms) {
   late_t *late = calloc(1, sizeof(*late));
   late->res = res;
   late->timer.data = late;
   uv_timer_init(dusk_request_loop(req), &late->timer);
-  uv_timer_start(&late->timer, on_late, 100, 0);
-  atomic_fetch_add(&team->running, 1);
+  uv_timer_start(&late->timer, on_late, ms, 0);
 }
 
-static void a_drain_answers_on_all_loops(void **state) {
-  (void)state;
-  team_t team;
-  open_team(&team, answer_late, 4);
-  int clients[8];
-  for (int c = 0; c < 8; c++) {
-    clients[c] = loopback_connect(&team.lb);
-    loopback_send(clients[c], GET);
-  }
-  await_running(&team, 8);
-  loopback_shutdown(&team.lb, 5000);
-  assert_int_equal(team.lb.shutdown_status, 0);
-  dusk_report_t report = loopback_report(&team.lb);
-  loopback_assert_adds_up(&report);
-  assert_int_equal(report.conns_open, 8);
-  assert_int_equal(report.requests_running, 8);
-  assert_int_equal(report.requests_answered, 8);
-  for (int c = 0; c < 8; c++) {
-    char buf[512];
-    loopback_receive(&team.lb, clients[c], buf, sizeof(buf), NULL);
-    assert_non_null(strstr(buf, "Connection: close\r\n"));
-    assert_non_null(strstr(buf, "\r\n\r\nlate.\n"));
-    close(clients[c]);
-  }
-  close_team(&team);
+static void answer_late(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
+  begin_here(req);
+  answer_in(res, req, 100);
 }
 
-static void note_cancel(dusk_waiter_t *waiter) {
+static void answer_soon(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
+  begin_here(req);
+  answer_in(res, req, 2);
+}
+
+static void on_cancelled(dusk_waiter_t *waiter) {
   dusk_response_t *res = waiter->data;
   free(waiter);
   dusk_response_abort(res);
@@ -235,226 +174,385 @@ static void note_cancel(dusk_waiter_t *waiter) {
 /* Waits for its context's end. */
 static void wait_for_ever(dusk_response_t *res, dusk_request_t *req,
                           void *arg) {
-  team_t *team = arg;
+  (void)arg;
   dusk_waiter_t *waiter = calloc(1, sizeof(*waiter));
   waiter->data = res;
   dusk_context_after(dusk_request_context(req), waiter, dusk_request_root(req),
-                     note_cancel);
-  atomic_fetch_add(&team->running, 1);
+                     on_cancelled);
+  begin_here(req);
 }
 
-static void run_on_all(team_t *team, int clients[], int count) {
-  for (int c = 0; c < count; c++) {
-    clients[c] = loopback_connect(&team->lb);
-    loopback_send(clients[c], GET);
+/* The second loop's stands until it is let go, the others' answer. */
+static void block_second(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
+  if (begin_here(req)->index == 1) {
+    uv_sem_wait(&team.release);
+    dusk_response_text(res, 200, "at last.\n");
+  } else {
+    answer_in(res, req, 100);
   }
-  await_running(team, count);
+}
+
+/* -- Clients --------------------------------------------------------------- */
+
+/* The loop that answers `client`. */
+static int ask_place(loopback_t *lb, int client) {
+  say(client, GET);
+  const char *answer = hear(lb, client, ".\n");
+  assert_has(answer, "200 OK");
+  return atoi(strstr(answer, "loop ") + 5);
+}
+
+/* As many on each loop. */
+static void run_on_all(loopback_t *lb, int clients[], int count) {
+  for (int c = 0; c < count; c++) {
+    clients[c] = connect_client(lb);
+    say(clients[c], GET);
+  }
+  AWAIT_ELSEWHERE(lb, atomic_load(&team.begun) == count);
+}
+
+/* -- Serving --------------------------------------------------------------- */
+
+static void connections_are_spread_evenly(void **state) {
+  loopback_t *lb = *state;
+  for (int i = 0; i < 2; i++) {
+    int on_loop[MOST] = {0};
+    serve_on(lb, counts[i], BY(tell_place));
+    for (int c = 0; c < CROWD; c++)
+      on_loop[ask_place(lb, connect_client(lb))]++;
+    for (size_t l = 0; l < counts[i]; l++)
+      assert_int_equal(on_loop[l], CROWD / counts[i]);
+    assert_int_equal(stop(lb, 5000).status, 0);
+    end_team(lb);
+  }
+}
+
+/* The acceptor counts what has ended, too. */
+static void a_loop_that_was_left_gets_the_next_one(void **state) {
+  loopback_t *lb = *state;
+  int clients[4];
+  serve_on(lb, 4, BY(tell_place));
+  for (int c = 0; c < 4; c++) {
+    clients[c] = connect_client(lb);
+    assert_int_equal(ask_place(lb, clients[c]), c);
+  }
+  leave(lb, clients[2]);
+  AWAIT_ELSEWHERE(lb, loopback_report(lb).conns_now == 3);
+  assert_int_equal(ask_place(lb, connect_client(lb)), 2);
+  end_team(lb);
+}
+
+static void max_connections_is_the_servers(void **state) {
+  loopback_t *lb = *state;
+  int clients[4];
+  serve_on(lb, 2,
+           (dusk_server_config_t){.handler = tell_place, .max_connections = 3});
+  for (int c = 0; c < 4; c++)
+    clients[c] = connect_client(lb);
+  for (int c = 0; c < 3; c++)
+    ask_place(lb, clients[c]);
+  say(clients[3], GET);
+  loopback_run_for(lb, 50);
+  char byte;
+  assert_int_equal(recv(clients[3], &byte, 1, 0), -1);
+  assert_int_equal(errno, EAGAIN);
+  leave(lb, clients[1]); /* on the other loop than the first */
+  assert_has(hear(lb, clients[3], ".\n"), "200 OK");
+  end_team(lb);
+}
+
+/* Whichever loop has them, and however fast they come and go. */
+static void max_connections_is_exact(void **state) {
+  loopback_t *lb = *state;
+  for (int i = 0; i < 2; i++) {
+    int clients[CROWD];
+    serve_on(
+        lb, counts[i],
+        (dusk_server_config_t){.handler = answer_soon, .max_connections = 3});
+    for (int c = 0; c < CROWD; c++) {
+      clients[c] = connect_client(lb);
+      say(clients[c], LAST);
+    }
+    for (int c = 0; c < CROWD; c++) {
+      assert_has(hear(lb, clients[c], NULL), "late.\n");
+      leave(lb, clients[c]);
+      assert_in_range(loopback_report(lb).conns_now, 0, 3);
+    }
+    assert_in_range(atomic_load(&team.most), 1, 3);
+    end_team(lb);
+  }
+}
+
+static void a_lame_duck_is_every_loops(void **state) {
+  loopback_t *lb = *state;
+  int clients[8];
+  serve_on(lb, 4, BY(tell_place));
+  for (int c = 0; c < 8; c++) {
+    clients[c] = connect_client(lb);
+    ask_place(lb, clients[c]);
+  }
+  dusk_server_lame_duck(lb->server, true);
+  for (int c = 0; c < 4; c++) {
+    say(clients[c], GET);
+    assert_has(hear(lb, clients[c], NULL), "Connection: close\r\n");
+  }
+  dusk_server_lame_duck(lb->server, false);
+  for (int c = 4; c < 8; c++) {
+    ask_place(lb, clients[c]);
+    assert_lacks(lb->heard, "Connection: close\r\n");
+  }
+  end_team(lb);
+}
+
+static void hijack_here(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  char *early;
+  size_t early_len;
+  uv_os_sock_t fd;
+  atomic_int *fds = arg;
+  place_t *place = begin_here(req);
+  assert_int_equal(dusk_response_hijack(res, &fd, &early, &early_len), 0);
+  free(early);
+  atomic_store(&fds[place->index], fd);
+}
+
+static void a_hijacked_descriptor_is_anybodys(void **state) {
+  loopback_t *lb = *state;
+  atomic_int fds[2] = {-1, -1};
+  int clients[2];
+  serve_on(lb, 2,
+           (dusk_server_config_t){.handler = hijack_here, .handler_arg = fds});
+  run_on_all(lb, clients, 2);
+  AWAIT_ELSEWHERE(lb, loopback_report(lb).conns_now == 0);
+  assert_int_equal(stop(lb, 5000).status, 0);
+  for (int i = 0; i < 2; i++) {
+    int fd = atomic_load(&fds[i]);
+    assert_int_equal(send(fd, "raw", 3, 0), 3);
+    assert_string_equal(hear(lb, clients[i], "raw"), "raw");
+    close(fd);
+  }
+  end_team(lb);
+}
+
+/* -- Stopping -------------------------------------------------------------- */
+
+typedef struct told {
+  int calls;
+  int status;
+  uv_thread_t thread;
+} told_t;
+
+static void on_told(dusk_server_t *server, int status, void *arg) {
+  told_t *told = arg;
+  assert_non_null(server);
+  told->calls++;
+  told->status = status;
+  told->thread = uv_thread_self();
+}
+
+static void count_hook(dusk_server_t *server, void *arg) {
+  (void)server;
+  assert_is_here(&team.places[0]);
+  ++*(int *)arg;
+}
+
+static void a_drain_answers_on_all_loops(void **state) {
+  loopback_t *lb = *state;
+  for (int i = 0; i < 2; i++) {
+    int clients[8], hooks = 0;
+    told_t told = {0};
+    serve_on(lb, counts[i], BY(answer_late));
+    assert_int_equal(dusk_server_on_shutdown(lb->server, count_hook, &hooks),
+                     0);
+    run_on_all(lb, clients, 8);
+    assert_int_equal(
+        dusk_server_shutdown(lb->server, bound_of(lb, 5000), on_told, &told),
+        0);
+    assert_int_equal(told.calls, 0); /* never inside the call */
+    AWAIT(lb, told.calls);
+    assert_int_equal(told.status, 0);
+    dusk_report_t report = stop(lb, 5000); /* and again */
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(hooks, 1);
+    uv_thread_t self = uv_thread_self();
+    assert_true(uv_thread_equal(&self, &told.thread));
+    assert_int_equal(report.conns_open, 8);
+    assert_int_equal(report.requests_running, 8);
+    assert_int_equal(report.requests_answered, 8);
+    for (int c = 0; c < 8; c++) {
+      hear(lb, clients[c], NULL);
+      assert_has(lb->heard, "Connection: close\r\n");
+      assert_has(lb->heard, "\r\n\r\nlate.\n");
+    }
+    end_team(lb);
+  }
+}
+
+/* Before a loop of ours has turned: the seal accepts them, and passes them to
+ * loops which drain by then. */
+static void who_waits_in_the_queue_is_answered(void **state) {
+  loopback_t *lb = *state;
+  for (int i = 0; i < 2; i++) {
+    int clients[CROWD];
+    serve_on(lb, counts[i], BY(tell_place));
+    for (int c = 0; c < CROWD; c++) {
+      clients[c] = connect_client(lb);
+      say(clients[c], GET);
+    }
+    dusk_report_t report = stop(lb, 5000);
+    assert_int_equal(report.status, 0);
+    assert_int_equal(report.requests_answered, CROWD);
+    for (int c = 0; c < CROWD; c++)
+      assert_has(hear(lb, clients[c], NULL), "loop ");
+    end_team(lb);
+  }
 }
 
 static void the_bound_cancels_on_all_loops(void **state) {
-  (void)state;
-  team_t team;
+  loopback_t *lb = *state;
   int clients[4];
-  open_team(&team, wait_for_ever, 2);
-  run_on_all(&team, clients, 4);
-  loopback_shutdown(&team.lb, 100);
-  assert_int_equal(team.lb.shutdown_status, UV_ETIMEDOUT);
-  dusk_report_t report = loopback_report(&team.lb);
-  loopback_assert_adds_up(&report);
+  serve_on(lb, 2, BY(wait_for_ever));
+  run_on_all(lb, clients, 4);
+  dusk_report_t report = stop(lb, 100);
+  assert_int_equal(report.status, UV_ETIMEDOUT);
   assert_int_equal(report.requests_cancelled, 4);
   assert_string_equal(report.oldest, "GET /");
-  close_team(&team);
-  for (int c = 0; c < 4; c++)
-    close(clients[c]);
+  end_team(lb);
 }
 
 static void close_cuts_on_all_loops(void **state) {
-  (void)state;
-  team_t team;
+  loopback_t *lb = *state;
   int clients[4];
-  open_team(&team, wait_for_ever, 2);
-  run_on_all(&team, clients, 4);
-  dusk_server_close(team.lb.server);
-  loopback_shutdown(&team.lb, 5000);
-  assert_int_equal(team.lb.shutdown_status, UV_ECANCELED);
-  dusk_report_t report = loopback_report(&team.lb);
-  loopback_assert_adds_up(&report);
+  serve_on(lb, 2, BY(wait_for_ever));
+  run_on_all(lb, clients, 4);
+  dusk_server_close(lb->server);
+  dusk_report_t report = stop(lb, 5000);
+  assert_int_equal(report.status, UV_ECANCELED);
   assert_int_equal(report.conns_cut, 4);
   assert_int_equal(atomic_load(&team.cuts), 4);
-  close_team(&team);
-  for (int c = 0; c < 4; c++)
-    close(clients[c]);
+  end_team(lb);
 }
 
-/* On the other loop, until it is let go. */
-static void block(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  team_t *team = arg;
-  const place_t *place = dusk_request_worker_data(req);
-  atomic_fetch_add(&team->running, 1);
-  if (place->index > 0) uv_sem_wait(&team->release);
-  dusk_response_text(res, 200, "at last.\n");
+static void close_ends_a_waiting_shutdown(void **state) {
+  loopback_t *lb = *state;
+  int clients[8];
+  serve_on(lb, 4, BY(wait_for_ever));
+  run_on_all(lb, clients, 8);
+  begin_stop(lb, cancellable(lb));
+  turn(lb, 2);
+  assert_int_equal(lb->shutdown_status, 1);
+  dusk_server_close(lb->server);
+  dusk_report_t report = end_stop(lb);
+  assert_int_equal(report.status, UV_ECANCELED);
+  assert_int_equal(report.conns_cut, 8);
+  end_team(lb);
+}
+
+static void unref_closes_on_all_loops(void **state) {
+  loopback_t *lb = *state;
+  int clients[8];
+  serve_on(lb, 4, BY(wait_for_ever));
+  run_on_all(lb, clients, 8);
+  dusk_server_unref(lb->server);
+  lb->server = NULL;
+  for (int c = 0; c < 8; c++)
+    assert_string_equal(hear(lb, clients[c], NULL), "");
+  end_team(lb);
+  assert_int_equal(atomic_load(&team.ended), 8);
+}
+
+/* -- A loop that is stuck -------------------------------------------------- */
+
+/* Once it turns again it ends like the others, if something else keeps the
+ * server's loop going. */
+static void let_go(loopback_t *lb) {
+  uv_sem_post(&team.release);
+  dusk_server_unref(lb->server);
+  AWAIT_ELSEWHERE(lb, dusk_context_detach(lb->root, NULL, NULL) != UV_EBUSY);
+  while (uv_loop_close(&lb->loop) == UV_EBUSY)
+    loopback_run_for(lb, 1);
+  lb->is_open = false;
+  end_team(lb);
+  assert_int_equal(atomic_load(&team.ended), atomic_load(&team.begun));
+  uv_sem_destroy(&team.release);
 }
 
 static void a_stuck_loop_is_left_behind(void **state) {
-  (void)state;
-  team_t team;
-  int clients[3];
-  char buf[512];
-  open_team(&team, block, 2);
-  run_on_all(&team, clients, 2);
-  clients[2] = loopback_connect(&team.lb); /* the others go on */
-  loopback_send(clients[2], LAST);
-  loopback_receive(&team.lb, clients[2], buf, sizeof(buf), NULL);
-  uint64_t begun = uv_hrtime();
-  loopback_shutdown(&team.lb, 200);
-  assert_true(uv_hrtime() - begun < UINT64_C(5000000000));
-  assert_int_equal(team.lb.shutdown_status, UV_ETIMEDOUT);
-  dusk_report_t report = loopback_report(&team.lb);
-  loopback_assert_adds_up(&report);
-  assert_int_equal(report.conns_cut, 1);
-  /* Its client is told, though the loop stands. */
-  assert_int_equal(
-      loopback_receive(&team.lb, clients[1], buf, sizeof(buf), NULL), 0);
-  /* Once it turns again it ends like the others, if something else keeps the
-   * server's loop going. */
-  uv_sem_post(&team.release);
-  dusk_server_unref(team.lb.server);
-  while (dusk_context_detach(team.lb.root, NULL, NULL) == UV_EBUSY)
-    loopback_run_for(&team.lb, 1);
-  while (uv_loop_close(&team.lb.loop) == UV_EBUSY)
-    loopback_run_for(&team.lb, 1);
-  assert_int_equal(atomic_load(&team.stopped), 2);
-  uv_sem_destroy(&team.release);
-  for (int c = 0; c < 3; c++)
-    close(clients[c]);
+  loopback_t *lb = *state;
+  for (int i = 0; i < 2; i++) {
+    int clients[MOST];
+    int count = (int)counts[i];
+    serve_on(lb, counts[i], BY(block_second));
+    assert_int_equal(uv_sem_init(&team.release, 0), 0);
+    run_on_all(lb, clients, count);
+    int next = connect_client(lb); /* the others go on */
+    say(next, LAST);
+    hear(lb, next, NULL);
+    leave(lb, next);
+    uint64_t begun = uv_hrtime();
+    dusk_report_t report = stop(lb, 400);
+    assert_in_range(uv_hrtime() - begun, UINT64_C(399000000),
+                    UINT64_C(5000000000));
+    assert_int_equal(report.status, UV_ETIMEDOUT);
+    assert_int_equal(report.conns_cut, 1);
+    assert_int_equal(report.requests_cut, 1);
+    /* Its client is told, though the loop stands; the others' were answered. */
+    for (int c = 0; c < count; c++) {
+      hear(lb, clients[c], NULL);
+      if (c == 1)
+        assert_string_equal(lb->heard, "");
+      else
+        assert_has(lb->heard, "late.\n");
+    }
+    let_go(lb);
+  }
 }
 
 /* -- Contexts -------------------------------------------------------------- */
 
+static void cancel_it(void *ctx) {
+  dusk_context_cancel(ctx, NULL);
+}
+
 static void a_base_on_another_loop_ends_requests_on_all(void **state) {
-  (void)state;
-  team_t team;
+  loopback_t *lb = *state;
   uv_loop_t loop;
   dusk_context_t *root, *base;
-  int clients[4];
+  int clients[8];
   assert_int_equal(uv_loop_init(&loop), 0);
   assert_int_equal(dusk_context_attach(&loop, &root), 0);
   assert_int_equal(dusk_context_with_cancel(root, &base), 0);
-  dusk_server_config_t config = config_of(&team, wait_for_ever, 2);
-  config.base = base;
-  loopback_open(&team.lb, &config);
-  run_on_all(&team, clients, 4);
-  dusk_context_cancel(base, NULL);
-  for (int c = 0; c < 4; c++) {
-    char buf[64];
-    assert_int_equal(
-        loopback_receive(&team.lb, clients[c], buf, sizeof(buf), NULL), 0);
-    close(clients[c]);
-  }
-  loopback_shutdown(&team.lb, 5000);
-  close_team(&team);
+  serve_on(lb, 4,
+           (dusk_server_config_t){.handler = wait_for_ever, .base = base});
+  run_on_all(lb, clients, 8);
+  uv_thread_t thread; /* which has no loop at all */
+  assert_int_equal(uv_thread_create(&thread, cancel_it, base), 0);
+  for (int c = 0; c < 8; c++)
+    assert_string_equal(hear(lb, clients[c], NULL), "");
+  uv_thread_join(&thread);
+  end_team(lb);
   dusk_context_unref(base);
   assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
   uv_run(&loop, UV_RUN_DEFAULT);
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-/* -- Failures at the start ------------------------------------------------- */
-
-static int creations_left = -1; /* -1: all succeed */
-
-int __real_uv_thread_create(uv_thread_t *thread, uv_thread_cb run, void *arg);
-int __wrap_uv_thread_create(uv_thread_t *thread, uv_thread_cb run, void *arg);
-int __wrap_uv_thread_create(uv_thread_t *thread, uv_thread_cb run, void *arg) {
-  if (creations_left == 0) return UV_EAGAIN;
-  if (creations_left > 0) creations_left--;
-  return __real_uv_thread_create(thread, run, arg);
-}
-
-static int start_on(uv_loop_t *loop, dusk_context_t **root, team_t *team,
-                    const dusk_server_config_t *config) {
-  dusk_server_t *server;
-  assert_int_equal(uv_loop_init(loop), 0);
-  assert_int_equal(dusk_context_attach(loop, root), 0);
-  int err = dusk_server_new(*root, config, &server);
-  if (err == 0) dusk_server_unref(server);
-  if (err < 0)
-    assert_int_equal(atomic_load(&team->started), atomic_load(&team->stopped));
-  return err;
-}
-
-static void assert_nothing_left(uv_loop_t *loop, dusk_context_t *root) {
-  uv_run(loop, UV_RUN_DEFAULT);
-  assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
-  uv_run(loop, UV_RUN_DEFAULT);
-  assert_int_equal(uv_loop_close(loop), 0);
-}
-
-static void a_start_without_a_thread_leaves_nothing(void **state) {
-  (void)state;
-  for (int n = 0; n < 3; n++) {
-    team_t team;
-    uv_loop_t loop;
-    dusk_context_t *root;
-    dusk_server_config_t config = config_of(&team, tell_place, 4);
-    creations_left = n;
-    assert_int_equal(start_on(&loop, &root, &team, &config), UV_EAGAIN);
-    creations_left = -1;
-    assert_int_equal(atomic_load(&team.started), n + 1);
-    assert_nothing_left(&loop, root);
-    uv_sem_destroy(&team.release);
-  }
-}
-
-static void a_start_that_a_worker_refuses_leaves_nothing(void **state) {
-  (void)state;
-  team_t team;
-  uv_loop_t loop;
-  dusk_context_t *root;
-  dusk_server_config_t config = config_of(&team, tell_place, 4);
-  team.refuses = 2;
-  assert_int_equal(start_on(&loop, &root, &team, &config), UV_EPERM);
-  assert_int_equal(atomic_load(&team.started), 2);
-  assert_nothing_left(&loop, root);
-  uv_sem_destroy(&team.release);
-}
-
-static void threads_have_a_limit(void **state) {
-  (void)state;
-  team_t team;
-  uv_loop_t loop;
-  dusk_context_t *root;
-  dusk_server_config_t config = config_of(&team, tell_place, 1025);
-  assert_int_equal(start_on(&loop, &root, &team, &config), UV_EINVAL);
-  assert_nothing_left(&loop, root);
-  uv_sem_destroy(&team.release);
-}
-
-static void a_server_that_never_served_ends(void **state) {
-  (void)state;
-  team_t team;
-  uv_loop_t loop;
-  dusk_context_t *root;
-  dusk_server_config_t config = config_of(&team, tell_place, 4);
-  assert_int_equal(start_on(&loop, &root, &team, &config), 0);
-  assert_nothing_left(&loop, root);
-  assert_int_equal(atomic_load(&team.stopped), 4);
-  uv_sem_destroy(&team.release);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(connections_are_spread_evenly),
-      cmocka_unit_test(max_connections_is_the_servers),
-      cmocka_unit_test(a_drain_answers_on_all_loops),
-      cmocka_unit_test(the_bound_cancels_on_all_loops),
-      cmocka_unit_test(close_cuts_on_all_loops),
-      cmocka_unit_test(a_stuck_loop_is_left_behind),
-      cmocka_unit_test(a_base_on_another_loop_ends_requests_on_all),
-      cmocka_unit_test(a_start_without_a_thread_leaves_nothing),
-      cmocka_unit_test(a_start_that_a_worker_refuses_leaves_nothing),
-      cmocka_unit_test(threads_have_a_limit),
-      cmocka_unit_test(a_server_that_never_served_ends),
+      house_test(connections_are_spread_evenly),
+      house_test(a_loop_that_was_left_gets_the_next_one),
+      house_test(max_connections_is_the_servers),
+      house_test(max_connections_is_exact),
+      house_test(a_lame_duck_is_every_loops),
+      house_test(a_hijacked_descriptor_is_anybodys),
+      house_test(a_drain_answers_on_all_loops),
+      house_test(who_waits_in_the_queue_is_answered),
+      house_test(the_bound_cancels_on_all_loops),
+      house_test(close_cuts_on_all_loops),
+      house_test(close_ends_a_waiting_shutdown),
+      house_test(unref_closes_on_all_loops),
+      house_test(a_stuck_loop_is_left_behind),
+      house_test(a_base_on_another_loop_ends_requests_on_all),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

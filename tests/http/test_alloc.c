@@ -50,6 +50,8 @@ static void a_keep_alive_request_allocates_nothing(void **state) {
   loopback_close(&lb, 5000);
 }
 
+enum { THREADS = 3 };
+
 /* A handler that uses all that may have to allocate. */
 static void on_collected(dusk_request_t *req, int status, const char *data,
                          size_t len, void *arg) {
@@ -88,10 +90,14 @@ static char *large_request(void) {
   return text;
 }
 
-/* Sends as the server reads, and reads to the end. */
-static void talk(loopback_t *lb, const char *request) {
+/* Sends as the server reads, and reads to the end; on the last of several
+ * loops: idle clients have the others. */
+static void talk(loopback_t *lb, const char *request, uint64_t threads) {
   size_t len = strlen(request);
   size_t sent = 0;
+  int idle[THREADS];
+  for (uint64_t i = 0; i + 1 < threads; i++)
+    idle[i] = loopback_connect(lb);
   int client = loopback_connect(lb);
   char buf[4096];
   for (;;) {
@@ -102,6 +108,8 @@ static void talk(loopback_t *lb, const char *request) {
     if (n == 0 || (n < 0 && errno != EAGAIN)) break;
   }
   close(client);
+  for (uint64_t i = 0; i + 1 < threads; i++)
+    close(idle[i]);
 }
 
 static void on_shutdown(dusk_server_t *server, int status, void *arg) {
@@ -110,16 +118,16 @@ static void on_shutdown(dusk_server_t *server, int status, void *arg) {
   *(int *)arg = 1;
 }
 
-static void one_life(loopback_t *lb, const char *request) {
-  dusk_server_config_t config = {.handler = collect,
-                                 .request_timeout_ms = 60000};
+static void one_life(loopback_t *lb, const char *request, uint64_t threads) {
+  dusk_server_config_t config = {
+      .handler = collect, .request_timeout_ms = 60000, .threads = threads};
   if (dusk_server_new(lb->root, &config, &lb->server) < 0) return;
   int err = dusk_server_serve(lb->server, "127.0.0.1:0", NULL, NULL);
   if (err == 0) {
     assert_int_equal(
         dusk_server_address(lb->server, 0, lb->address, sizeof(lb->address)),
         0);
-    talk(lb, request);
+    talk(lb, request, threads);
   }
   dusk_context_t *bound;
   int done = 0;
@@ -134,8 +142,7 @@ static void one_life(loopback_t *lb, const char *request) {
   uv_run(&lb->loop, UV_RUN_DEFAULT);
 }
 
-static void every_allocation_may_fail(void **state) {
-  (void)state;
+static void every_allocation_may_fail_on(uint64_t threads) {
   char *request = large_request();
   loopback_t lb;
   memset(&lb, 0, sizeof(lb));
@@ -145,7 +152,7 @@ static void every_allocation_may_fail(void **state) {
   size_t n = 0;
   do {
     alloc_fail_at(++n);
-    one_life(&lb, request);
+    one_life(&lb, request, threads);
     assert_int_equal(alloc_live(), live);
   } while (alloc_has_failed());
   assert_true(n > 15); /* it has met the ones that it was made for */
@@ -156,10 +163,22 @@ static void every_allocation_may_fail(void **state) {
   free(request);
 }
 
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  every_allocation_may_fail_on(1);
+}
+
+/* Also the threads', in whatever order they come. */
+static void every_allocation_of_several_loops_may_fail(void **state) {
+  (void)state;
+  every_allocation_may_fail_on(THREADS);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_keep_alive_request_allocates_nothing),
       cmocka_unit_test(every_allocation_may_fail),
+      cmocka_unit_test(every_allocation_of_several_loops_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,23 +89,13 @@ dusk_context_t *held_context(loopback_t *lb);
 
 /* -- The loop -------------------------------------------------------------- */
 
-/* Runs it until `condition`. */
+/* Runs it until `condition`, which may be another thread's to bring about. */
 #define AWAIT(lb, condition)                                                   \
   do {                                                                         \
     uv_timer_t watch_;                                                         \
     loopback_watch(lb, &watch_);                                               \
     while (!(condition))                                                       \
       uv_run(&(lb)->loop, UV_RUN_ONCE);                                        \
-    loopback_unwatch(lb, &watch_);                                             \
-  } while (0)
-
-/* The same, where another thread brings it about, which doesn't wake it. */
-#define AWAIT_ELSEWHERE(lb, condition)                                         \
-  do {                                                                         \
-    uv_timer_t watch_;                                                         \
-    loopback_watch(lb, &watch_);                                               \
-    while (!(condition))                                                       \
-      loopback_run_for(lb, 1);                                                 \
     loopback_unwatch(lb, &watch_);                                             \
   } while (0)
 

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { GIVE_UP_MS = 10000, LOOK_MS = 5 };
+
 static void on_served(dusk_server_t *server, int err, void *arg) {
   (void)server;
   ((loopback_t *)arg)->served_err = err;
@@ -42,8 +44,11 @@ void loopback_shutdown(loopback_t *lb, uint64_t bound_ms) {
                    0);
   assert_int_equal(dusk_server_shutdown(lb->server, bound, on_shutdown, lb), 0);
   dusk_context_unref(bound);
+  uv_timer_t watch;
+  loopback_watch(lb, &watch);
   while (lb->shutdown_status == 1)
     uv_run(&lb->loop, UV_RUN_ONCE);
+  loopback_unwatch(lb, &watch);
 }
 
 void loopback_finish(loopback_t *lb) {
@@ -101,14 +106,15 @@ void loopback_send(int client, const char *text) {
   assert_int_equal(send(client, text, (size_t)len, MSG_NOSIGNAL), len);
 }
 
-static void on_give_up(uv_timer_t *timer) {
-  (void)timer;
-  fail_msg("nothing came within ten seconds");
+static void on_watch(uv_timer_t *timer) {
+  if (uv_now(timer->loop) >= (uintptr_t)timer->data)
+    fail_msg("nothing came within ten seconds");
 }
 
 void loopback_watch(loopback_t *lb, uv_timer_t *timer) {
   assert_int_equal(uv_timer_init(&lb->loop, timer), 0);
-  assert_int_equal(uv_timer_start(timer, on_give_up, 10000, 0), 0);
+  timer->data = (void *)(uintptr_t)(uv_now(&lb->loop) + GIVE_UP_MS);
+  assert_int_equal(uv_timer_start(timer, on_watch, LOOK_MS, LOOK_MS), 0);
 }
 
 void loopback_unwatch(loopback_t *lb, uv_timer_t *timer) {
@@ -140,11 +146,14 @@ static void on_over(uv_timer_t *timer) {
 void loopback_run_for(loopback_t *lb, uint64_t ms) {
   int over = 0;
   uv_timer_t timer = {.data = &over};
+  uv_timer_t watch;
+  loopback_watch(lb, &watch);
   assert_int_equal(uv_timer_init(&lb->loop, &timer), 0);
   assert_int_equal(uv_timer_start(&timer, on_over, ms, 0), 0);
   while (!over)
     uv_run(&lb->loop, UV_RUN_ONCE);
-  loopback_unwatch(lb, &timer);
+  uv_close((uv_handle_t *)&timer, NULL);
+  loopback_unwatch(lb, &watch);
 }
 
 void loopback_run_until(loopback_t *lb, const int *flag) {

@@ -81,8 +81,9 @@ void loopback_run_for(loopback_t *lb, uint64_t ms);
 /* Runs the loop until *flag is not 0. */
 void loopback_run_until(loopback_t *lb, const int *flag);
 
-/* A timer that fails the test after ten seconds, and wakes the loop up now and
- * then to look at the client's side; until unwatch. */
+/* A timer that fails the test after ten seconds, until unwatch. It wakes the
+ * loop up now and then, to look at the client's side, for what another thread
+ * does, and for what a timer did before uv_run began to wait. */
 void loopback_watch(loopback_t *lb, uv_timer_t *timer);
 void loopback_unwatch(loopback_t *lb, uv_timer_t *timer);
 

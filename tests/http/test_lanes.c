@@ -132,6 +132,7 @@ static void tell_place(dusk_response_t *res, dusk_request_t *req, void *arg) {
 
 typedef struct late {
   uv_timer_t timer;
+  dusk_waiter_t draining;
   dusk_response_t *res;
 } late_t;
 
@@ -145,24 +146,37 @@ static void on_late(uv_timer_t *timer) {
   uv_close((uv_handle_t *)timer, on_late_closed);
 }
 
-static void answer_in(dusk_response_t *res, dusk_request_t *req, uint64_t ms) {
+static late_t *late_of(dusk_response_t *res, dusk_request_t *req) {
   late_t *late = calloc(1, sizeof(*late));
   late->res = res;
   late->timer.data = late;
   uv_timer_init(dusk_request_loop(req), &late->timer);
-  uv_timer_start(&late->timer, on_late, ms, 0);
+  return late;
+}
+
+static void on_draining(dusk_waiter_t *waiter) {
+  late_t *late = waiter->data;
+  uv_timer_start(&late->timer, on_late, 20, 0);
+}
+
+/* Some time after it has begun. */
+static void answer_in_drain(dusk_response_t *res, dusk_request_t *req) {
+  late_t *late = late_of(res, req);
+  late->draining.data = late;
+  dusk_context_after(dusk_request_draining(req), &late->draining,
+                     dusk_request_root(req), on_draining);
 }
 
 static void answer_late(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
   begin_here(req);
-  answer_in(res, req, 100);
+  answer_in_drain(res, req);
 }
 
 static void answer_soon(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
   begin_here(req);
-  answer_in(res, req, 2);
+  uv_timer_start(&late_of(res, req)->timer, on_late, 2, 0);
 }
 
 static void on_cancelled(dusk_waiter_t *waiter) {
@@ -182,14 +196,18 @@ static void wait_for_ever(dusk_response_t *res, dusk_request_t *req,
   begin_here(req);
 }
 
-/* The second loop's stands until it is let go, the others' answer. */
+/* The second loop's stands until it is let go, the others' answer in the drain;
+ * /now doesn't wait for that. */
 static void block_second(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
-  if (begin_here(req)->index == 1) {
+  place_t *place = begin_here(req);
+  if (strcmp(dusk_request_path(req), "/now") == 0) {
+    dusk_response_text(res, 200, "now.\n");
+  } else if (place->index == 1) {
     uv_sem_wait(&team.release);
     dusk_response_text(res, 200, "at last.\n");
   } else {
-    answer_in(res, req, 100);
+    answer_in_drain(res, req);
   }
 }
 
@@ -209,7 +227,7 @@ static void run_on_all(loopback_t *lb, int clients[], int count) {
     clients[c] = connect_client(lb);
     say(clients[c], GET);
   }
-  AWAIT_ELSEWHERE(lb, atomic_load(&team.begun) == count);
+  AWAIT(lb, atomic_load(&team.begun) == count);
 }
 
 /* -- Serving --------------------------------------------------------------- */
@@ -238,7 +256,7 @@ static void a_loop_that_was_left_gets_the_next_one(void **state) {
     assert_int_equal(ask_place(lb, clients[c]), c);
   }
   leave(lb, clients[2]);
-  AWAIT_ELSEWHERE(lb, loopback_report(lb).conns_now == 3);
+  AWAIT(lb, loopback_report(lb).conns_now == 3);
   assert_int_equal(ask_place(lb, connect_client(lb)), 2);
   end_team(lb);
 }
@@ -323,7 +341,7 @@ static void a_hijacked_descriptor_is_anybodys(void **state) {
   serve_on(lb, 2,
            (dusk_server_config_t){.handler = hijack_here, .handler_arg = fds});
   run_on_all(lb, clients, 2);
-  AWAIT_ELSEWHERE(lb, loopback_report(lb).conns_now == 0);
+  AWAIT(lb, loopback_report(lb).conns_now == 0);
   assert_int_equal(stop(lb, 5000).status, 0);
   for (int i = 0; i < 2; i++) {
     int fd = atomic_load(&fds[i]);
@@ -468,7 +486,7 @@ static void unref_closes_on_all_loops(void **state) {
 static void let_go(loopback_t *lb) {
   uv_sem_post(&team.release);
   dusk_server_unref(lb->server);
-  AWAIT_ELSEWHERE(lb, dusk_context_detach(lb->root, NULL, NULL) != UV_EBUSY);
+  AWAIT(lb, dusk_context_detach(lb->root, NULL, NULL) != UV_EBUSY);
   while (uv_loop_close(&lb->loop) == UV_EBUSY)
     loopback_run_for(lb, 1);
   lb->is_open = false;
@@ -486,8 +504,8 @@ static void a_stuck_loop_is_left_behind(void **state) {
     assert_int_equal(uv_sem_init(&team.release, 0), 0);
     run_on_all(lb, clients, count);
     int next = connect_client(lb); /* the others go on */
-    say(next, LAST);
-    hear(lb, next, NULL);
+    say(next, "GET /now HTTP/1.1\r\nHost: h\r\n\r\n");
+    hear(lb, next, "now.\n");
     leave(lb, next);
     uint64_t begun = uv_hrtime();
     dusk_report_t report = stop(lb, 400);

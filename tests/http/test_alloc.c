@@ -1,6 +1,6 @@
 /* What the library allocates: nothing for a keep-alive request, and no failure
  * of an allocation does more harm than it must. */
-#include "loopback.h"
+#include "house.h"
 
 #include "alloc.h"
 
@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GET "GET /path?query=1 HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n"
-#define GET4 GET GET GET GET
+#define GET_PATH "GET /path?query=1 HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n"
+#define GET_PATH4 GET_PATH GET_PATH GET_PATH GET_PATH
 
 static void answer(dusk_response_t *res, dusk_request_t *req, void *arg) {
   (void)arg;
@@ -38,13 +38,13 @@ static void a_keep_alive_request_allocates_nothing(void **state) {
   loopback_t lb;
   loopback_open(&lb, &config);
   int client = loopback_connect(&lb);
-  size_t len = exchange(&lb, client, GET, 0);
-  exchange(&lb, client, GET, len);
+  size_t len = exchange(&lb, client, GET_PATH, 0);
+  exchange(&lb, client, GET_PATH, len);
   size_t before = alloc_count();
   for (int i = 0; i < 100; i++)
-    assert_int_equal(exchange(&lb, client, GET, len), len);
+    assert_int_equal(exchange(&lb, client, GET_PATH, len), len);
   for (int i = 0; i < 100; i++)
-    assert_int_equal(exchange(&lb, client, GET4, 4 * len), 4 * len);
+    assert_int_equal(exchange(&lb, client, GET_PATH4, 4 * len), 4 * len);
   assert_int_equal(alloc_count() - before, 0);
   close(client);
   loopback_close(&lb, 5000);
@@ -176,9 +176,9 @@ static void every_allocation_of_several_loops_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_keep_alive_request_allocates_nothing),
-      cmocka_unit_test(every_allocation_may_fail),
-      cmocka_unit_test(every_allocation_of_several_loops_may_fail),
+      house_test(a_keep_alive_request_allocates_nothing),
+      house_test(every_allocation_may_fail),
+      house_test(every_allocation_of_several_loops_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,12 @@
 /* What a program must not do, in a library with assertions: it stops at the
  * call, and says what it was. */
-#include "loopback.h"
+#include "house.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define GET "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 /* In a child: what it said when it was stopped. */
 static void dies(void (*misuse)(void), const char *says) {
@@ -39,14 +37,14 @@ static void dies(void (*misuse)(void), const char *says) {
   if (!strstr(text, says)) fail_msg("said: %s", text);
 }
 
-static void hold(loopback_t *lb, held_t *held, const char *request) {
+static void hold_one(loopback_t *lb, held_t *held, const char *request) {
   loopback_hold(lb, held, (dusk_server_config_t){0}, request);
 }
 
 static void ends_twice(void) {
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET);
+  hold_one(&lb, &held, GET);
   dusk_response_end(held.res, NULL, 0);
   dusk_response_end(held.res, NULL, 0);
 }
@@ -54,7 +52,7 @@ static void ends_twice(void) {
 static void reads_after_the_end(void) {
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET);
+  hold_one(&lb, &held, GET);
   dusk_response_end(held.res, NULL, 0);
   dusk_request_path(held.req);
 }
@@ -63,7 +61,7 @@ static void reads_after_the_end(void) {
 static void ends_the_next_one(void) {
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET GET);
+  hold_one(&lb, &held, GET GET);
   dusk_response_t *stale = held.res;
   held.called = 0;
   dusk_response_end(held.res, NULL, 0);
@@ -76,7 +74,7 @@ static void ends_twice_before_all_is_sent(void) {
   enum { LEN = 16 << 20 };
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET);
+  hold_one(&lb, &held, GET);
   dusk_response_end_ref(held.res, calloc(1, LEN), LEN, NULL, NULL);
   dusk_response_end(held.res, NULL, 0);
 }
@@ -88,7 +86,7 @@ static void end_it(void *arg) {
 static void answers_from_another_thread(void) {
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET);
+  hold_one(&lb, &held, GET);
   uv_thread_t thread;
   uv_thread_create(&thread, end_it, held.res);
   uv_thread_join(&thread);
@@ -101,7 +99,7 @@ static void close_it(void *arg) {
 static void closes_from_another_thread(void) {
   loopback_t lb;
   held_t held;
-  hold(&lb, &held, GET);
+  hold_one(&lb, &held, GET);
   uv_thread_t thread;
   uv_thread_create(&thread, close_it, lb.server);
   uv_thread_join(&thread);
@@ -197,11 +195,11 @@ static void a_thread_that_took_the_loop_over_may_stop(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(stale_handles_are_told),
-      cmocka_unit_test(other_threads_are_told),
-      cmocka_unit_test(the_handlers_own_call_may_look_back),
-      cmocka_unit_test(a_loop_may_change_its_thread),
-      cmocka_unit_test(a_thread_that_took_the_loop_over_may_stop),
+      house_test(stale_handles_are_told),
+      house_test(other_threads_are_told),
+      house_test(the_handlers_own_call_may_look_back),
+      house_test(a_loop_may_change_its_thread),
+      house_test(a_thread_that_took_the_loop_over_may_stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

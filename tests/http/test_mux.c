@@ -1,6 +1,6 @@
 /* Patterns and which of them a request goes to: SRV-324 to 326, 332 to 335,
  * 349. */
-#include "loopback.h"
+#include "house.h"
 
 #include <llhttp.h>
 #include <stdio.h>
@@ -204,15 +204,15 @@ static void srv_352_empty_mux_answers_404(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(srv_324_exact_and_subtree),
-      cmocka_unit_test(srv_332_methods),
-      cmocka_unit_test(srv_334_allow_has_each_method_once),
-      cmocka_unit_test(allow_has_room_for_every_method),
-      cmocka_unit_test(srv_349_patterns_are_decoded),
-      cmocka_unit_test(srv_333_head_of_its_own_wins),
-      cmocka_unit_test(a_server_needs_its_mux),
-      cmocka_unit_test(bad_patterns_are_errors),
-      cmocka_unit_test(srv_352_empty_mux_answers_404),
+      house_test(srv_324_exact_and_subtree),
+      house_test(srv_332_methods),
+      house_test(srv_334_allow_has_each_method_once),
+      house_test(allow_has_room_for_every_method),
+      house_test(srv_349_patterns_are_decoded),
+      house_test(srv_333_head_of_its_own_wins),
+      house_test(a_server_needs_its_mux),
+      house_test(bad_patterns_are_errors),
+      house_test(srv_352_empty_mux_answers_404),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* Callers that were compiled with another version of the headers: their structs
  * are shorter than the library's, or longer. */
-#include "loopback.h"
+#include "house.h"
 #include "sized.h"
 
 #include <stdlib.h>
@@ -109,11 +109,11 @@ static void an_older_report_is_told(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_older_callers_configuration_is_filled_up),
-      cmocka_unit_test(a_newer_callers_configuration_is_taken_if_it_is_known),
-      cmocka_unit_test(no_configuration_is_none),
-      cmocka_unit_test(a_report_is_as_long_as_its_caller_knows_it),
-      cmocka_unit_test(an_older_report_is_told),
+      house_test(an_older_callers_configuration_is_filled_up),
+      house_test(a_newer_callers_configuration_is_taken_if_it_is_known),
+      house_test(no_configuration_is_none),
+      house_test(a_report_is_as_long_as_its_caller_knows_it),
+      house_test(an_older_report_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

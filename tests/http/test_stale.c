@@ -1,6 +1,6 @@
 /* Handles that a handler kept beyond their message's end, in a library without
  * assertions: they do nothing, and reach nobody. */
-#include "loopback.h"
+#include "house.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -256,11 +256,11 @@ static void no_handle_comes_back_soon(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_late_answer_reaches_nobody),
-      cmocka_unit_test(a_late_look_sees_nobody),
-      cmocka_unit_test(a_stale_one_is_stale_at_once),
-      cmocka_unit_test(a_burst_leaves_stale_ones_readable),
-      cmocka_unit_test(no_handle_comes_back_soon),
+      house_test(a_late_answer_reaches_nobody),
+      house_test(a_late_look_sees_nobody),
+      house_test(a_stale_one_is_stale_at_once),
+      house_test(a_burst_leaves_stale_ones_readable),
+      house_test(no_handle_comes_back_soon),
   };
   if (ADDRESS_SANITIZER) return 0;
   return cmocka_run_group_tests(tests, NULL, NULL);

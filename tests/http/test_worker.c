@@ -1,6 +1,6 @@
 /* A loop of the server, as its users meet it: begun, asked for by handlers,
  * ended. */
-#include "loopback.h"
+#include "house.h"
 
 #include <unistd.h>
 
@@ -138,12 +138,12 @@ static void threads_have_a_limit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_request_tells_the_loop_that_it_is_on),
-      cmocka_unit_test(without_a_start_there_is_no_data),
-      cmocka_unit_test(the_data_has_gone_once_it_was_stopped),
-      cmocka_unit_test(a_start_that_fails_fails_the_server),
-      cmocka_unit_test(a_server_that_never_served_has_stopped_its_loop),
-      cmocka_unit_test(threads_have_a_limit),
+      house_test(a_request_tells_the_loop_that_it_is_on),
+      house_test(without_a_start_there_is_no_data),
+      house_test(the_data_has_gone_once_it_was_stopped),
+      house_test(a_start_that_fails_fails_the_server),
+      house_test(a_server_that_never_served_has_stopped_its_loop),
+      house_test(threads_have_a_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

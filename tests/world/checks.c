@@ -447,6 +447,9 @@ static uint64_t reason_until(uint64_t then) {
 }
 
 void watch_waiting(uint64_t then) {
+  if (threads_are_several() && untaken)
+    fault("%llu connections were passed on, and all threads wait", "server", 0,
+          untaken, 0);
   if (!is_draining() || then == NEVER || any_failed()) return;
   uint64_t until = reason_until(then);
   if (then > until + SLACK + epoll_held())

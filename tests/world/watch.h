@@ -17,7 +17,7 @@ void watch_hijacked(link_t *link);
 /* A thread, not the first, begins a turn. */
 void watch_turn(int thread);
 void watch_listener_closing(listener_t *listener);
-/* The loop is about to wait until `then`. */
+/* The loop, or all of them, are about to wait until `then`. */
 void watch_waiting(uint64_t then);
 
 /* The run can't go on: tells why, and does not return. */

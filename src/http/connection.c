@@ -224,6 +224,9 @@ static void close_idle(dusk__conn_t *conn) {
   assert(is_new || phase_of(conn) == DUSK__IDLE);
   if (dusk__stream_pending(&conn->wire.stream))
     set_timeout(conn, DUSK__WAIT_QUIET, now_ms + 1);
+  else if (is_draining(conn) &&
+           !dusk__policy_knows_peers(worker_of(conn)->policy, now_ms))
+    set_timeout(conn, DUSK__WAIT_QUIET, now_ms + 1);
   else if (is_draining(conn) && window_end(conn) > now_ms)
     set_timeout(conn, DUSK__WAIT_QUIET, window_end(conn)); /* was renewed */
   else

@@ -99,6 +99,7 @@ void dusk__drain_begin(dusk__drain_t *drain) {
   drain->requests_ended = requests_ended(drain);
   for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
     dusk__census_each(census, (dusk__phase_t)phase, know);
+  atomic_fetch_sub(&worker->policy->plan->untold, 1);
   dusk__census_each(census, DUSK__ACTIVE, look);
   for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
     dusk__census_each(census, (dusk__phase_t)phase, retime);

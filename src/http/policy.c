@@ -32,6 +32,13 @@ uint64_t dusk__policy_window_end(const dusk__policy_t *policy,
                         watched->round_trip_ms);
 }
 
+bool dusk__policy_knows_peers(const dusk__policy_t *policy, uint64_t now_ms) {
+  const dusk__plan_t *plan = policy->plan;
+  return atomic_load(&plan->untold) <= 0 ||
+         now_ms > dusk__after_ms(plan->started_ns / DUSK__NS_PER_MS,
+                                 dusk__policy_quiet_ms(policy));
+}
+
 /* Three windows or half of the bound, whichever is earlier: a proxy that
  * trickles requests over a pool would hold the drain to its bound. */
 bool dusk__policy_renews(const dusk__policy_t *policy, uint64_t now_ms) {

@@ -17,6 +17,7 @@ typedef struct dusk__plan {
   _Atomic uint64_t lame_answered_ms; /* the last answer in a lame duck */
   _Atomic(const dusk_cause_t *) cut_cause; /* of what the bound or close cuts */
   dusk__peers_t peers;                     /* made when the drain begins */
+  atomic_int untold; /* loops that have not yet told whom they answered */
 } dusk__plan_t;
 
 typedef struct dusk__policy {
@@ -69,6 +70,10 @@ uint64_t dusk__policy_quiet_ms(const dusk__policy_t *policy);
 uint64_t dusk__policy_window_end(const dusk__policy_t *policy,
                                  const dusk__watched_t *watched,
                                  uint64_t since_ms);
+
+/* Whether all loops have told whom they answered before the stop; one that
+ * doesn't turn is waited for as long as a window. Before that none is over. */
+bool dusk__policy_knows_peers(const dusk__policy_t *policy, uint64_t now_ms);
 
 /* Whether an answer at `now_ms` renews the windows of its peer's others. */
 bool dusk__policy_renews(const dusk__policy_t *policy, uint64_t now_ms);

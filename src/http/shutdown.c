@@ -47,6 +47,7 @@ static void begin(dusk_server_t *server) {
   dusk__lanes_tally(server, &server->before);
   dusk__peers_init(&plan->peers, dusk__tally_open(&server->before),
                    server->lane_count > 1 ? &server->peers_lock : NULL);
+  atomic_store(&plan->untold, (int)server->lane_count);
   dusk__lanes_drain(server);
   dusk__server_at_turn(server); /* serve's callbacks */
 }

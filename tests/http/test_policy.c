@@ -243,6 +243,17 @@ static void a_batch_is_the_same_beyond_four_gib(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 
+/* One that doesn't turn is waited for as long as a window. */
+static void no_window_is_over_before_all_loops_have_told(void **state) {
+  (void)state;
+  plan.untold = 2;
+  assert_false(dusk__policy_knows_peers(&policy, STARTED_MS));
+  assert_false(dusk__policy_knows_peers(&policy, STARTED_MS + QUIET_MS));
+  assert_true(dusk__policy_knows_peers(&policy, STARTED_MS + QUIET_MS + 1));
+  plan.untold = 0;
+  assert_true(dusk__policy_knows_peers(&policy, STARTED_MS));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(a_drain_is_more_than_a_lame_duck),
@@ -265,6 +276,7 @@ int main(void) {
       TEST(own_bytes_can_be_in_the_socket),
       TEST(what_came_after_the_look_is_no_batch),
       TEST(a_batch_is_the_same_beyond_four_gib),
+      TEST(no_window_is_over_before_all_loops_have_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,16 +233,13 @@ static void close_idle(dusk__conn_t *conn) {
     linger(conn, is_new ? DUSK__UNUSED : DUSK__ENDED_IDLE);
 }
 
-int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd) {
-  int err = dusk__stream_dup(&conn->wire.stream, ret_fd);
-  if (err < 0) return err;
+void dusk__conn_hijack(dusk__conn_t *conn) {
   note_ending(conn, DUSK__ENDED_HIJACKED);
   dusk__ex_note_peer(conn->ex);
   dusk__ex_count_end(conn->ex, DUSK__ENDED_HIJACKED);
   dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
   conn->doom = DUSK__TO_HIJACK;
   dusk__conn_go_on(conn, DUSK__NO_CALLS);
-  return 0;
 }
 
 /* -- Waiting --------------------------------------------------------------- */

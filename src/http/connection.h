@@ -47,8 +47,8 @@ void dusk__conn_go_on(dusk__conn_t *conn, dusk__calls_t calls);
 /* The same in a callback of the loop, for an exchange: the pool's function. */
 void dusk__conn_go_on_with(dusk__exchange_t *ex);
 
-/* Gives its socket up to *ret_fd (a duplicate). */
-int dusk__conn_hijack(dusk__conn_t *conn, uv_os_sock_t *ret_fd);
+/* Lets go of its socket, of which somebody has a duplicate. */
+void dusk__conn_hijack(dusk__conn_t *conn);
 
 /* What streams and time-outs tell. */
 extern const dusk__stream_events_t dusk__conn_events;

@@ -184,6 +184,11 @@ void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending) {
   dusk__census_request_ended(ex->worker->census, ending);
 }
 
+void dusk__ex_note_ended(dusk__exchange_t *ex) {
+  assert(!ex->res.ended);
+  ex->res.ended = true;
+}
+
 void dusk__ex_timed_out(dusk__exchange_t *ex) {
   ex->cause = &dusk_timed_out;
 }
@@ -283,7 +288,7 @@ void dusk__ex_orphan(dusk__exchange_t *ex, const dusk_cause_t *cause, int err) {
   res->cut_err = err;
   dusk__worker_ref(ex->worker);
   dusk__ex_end_contexts(ex, ex->cause);
-  if (ex->stage != DUSK__STAGE_HANDLING) res->ended = true;
+  if (ex->stage != DUSK__STAGE_HANDLING && !res->ended) dusk__ex_note_ended(ex);
   if (res->ended)
     dusk__ex_release(ex);
   else

@@ -229,6 +229,9 @@ void dusk__ex_count_end(dusk__exchange_t *ex, dusk__ending_t ending);
 
 void dusk__ex_end_contexts(dusk__exchange_t *ex, const dusk_cause_t *cause);
 
+/* Its response has ended: no handler has it, or has let go of it. */
+void dusk__ex_note_ended(dusk__exchange_t *ex);
+
 /* Its time-out, the server's own, is why it ends. */
 void dusk__ex_timed_out(dusk__exchange_t *ex);
 

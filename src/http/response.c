@@ -96,8 +96,8 @@ static int write_piece(dusk_response_t *handle, const void *data, size_t len,
 
 /* Lets go: what happens next is the connection's business, if there is one. */
 static void let_go(dusk__exchange_t *ex) {
-  assert(ex->stage == DUSK__STAGE_HANDLING && !ex->res.ended);
-  ex->res.ended = true;
+  assert(ex->stage == DUSK__STAGE_HANDLING);
+  dusk__ex_note_ended(ex);
   ex->res.drained_cb = NULL;
   dusk__body_drop(ex);
   dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
@@ -397,15 +397,14 @@ int dusk_response_hijack(dusk_response_t *handle, uv_os_sock_t *ret_fd,
   size_t early_len;
   int err = copy_early(ex, &early, &early_len);
   if (err < 0) return err;
-  uv_os_sock_t fd;
-  res->hijacked = res->ended = true;
-  err = dusk__conn_hijack(dusk__conn_of_ex(ex), &fd); /* releases both */
+  err = dusk__stream_dup(stream, ret_fd);
   if (err < 0) {
-    res->hijacked = res->ended = false;
     free(early);
     return err;
   }
-  *ret_fd = fd;
+  res->hijacked = true;
+  dusk__ex_note_ended(ex);
+  dusk__conn_hijack(dusk__conn_of_ex(ex)); /* releases both */
   *ret_early = early;
   *ret_early_len = early_len;
   return 0;

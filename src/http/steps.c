@@ -11,7 +11,7 @@
 
 void dusk__steps_refuse(dusk__exchange_t *ex, int status) {
   assert(ex->wire && ex->begun);
-  if (ex->stage != DUSK__STAGE_HANDLING) ex->res.ended = true;
+  if (ex->stage != DUSK__STAGE_HANDLING) dusk__ex_note_ended(ex);
   dusk__reply_refuse(ex, status);
 }
 

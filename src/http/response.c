@@ -35,7 +35,6 @@ static int failure_of(const dusk__stream_t *stream) {
 /* One piece of body, framed. */
 static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
                     dusk_release_cb *release, void *arg) {
-  enum { COPIED_BYTES = DUSK__GATHER_BYTES / 4 };
   dusk__response_t *res = &ex->res;
   dusk__stream_t *stream = &ex->wire->stream;
   bool chunked = res->framing == DUSK__FRAMED_BY_CHUNKS;
@@ -45,7 +44,7 @@ static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
     dusk__stream_write(stream, head, head_len);
   }
   const char *tail = chunked ? DUSK__H1_CHUNK_TAIL : "";
-  if (*release || len > COPIED_BYTES) {
+  if (*release || len > DUSK__COPIED_BYTES) {
     dusk__stream_write_ref(stream, data, len, tail, *release, arg);
     *release = NULL;
   } else {

@@ -20,7 +20,6 @@
 
 enum {
   PIECE_BYTES = 1 << 30,
-  COPIED_BYTES = DUSK__GATHER_BYTES / 4, /* more is written at once */
   PEEKED_BYTES = 64,
 };
 
@@ -238,7 +237,7 @@ char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len) {
 }
 
 int dusk__stream_write(dusk__stream_t *stream, const void *data, size_t len) {
-  if (len > COPIED_BYTES)
+  if (len > DUSK__COPIED_BYTES)
     return dusk__stream_write_ref(stream, data, len, "", NULL, NULL);
   char *to = dusk__stream_reserve(stream, len);
   if (to == NULL) return stream->err;

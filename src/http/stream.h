@@ -6,7 +6,10 @@
 
 #include "worker.h"
 
-enum { DUSK__GATHER_BYTES = 65536 };
+enum {
+  DUSK__GATHER_BYTES = 65536,
+  DUSK__COPIED_BYTES = DUSK__GATHER_BYTES / 4, /* more is written at once */
+};
 
 typedef struct dusk__stream {
   uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls

@@ -1,9 +1,15 @@
 /* echo.c: POST and PUT /echo stream the request's body back, piece by piece, no
- * faster than the client takes it. Its only state is in the response; the
- * request's data is set once the answer has begun. */
+ * faster than the client takes it. */
 #include "routes.h"
 
 #include <string.h>
+
+/* Of what says that the answer has begun. */
+static const dusk_key_t begun = {"echo has begun"};
+
+static bool has_begun(const dusk_request_t *req) {
+  return dusk_request_value(req, &begun) != NULL;
+}
 
 static int copy_field(dusk_response_t *res, dusk_request_t *req,
                       const char *name) {
@@ -19,9 +25,9 @@ static int copy_header(dusk_response_t *res, dusk_request_t *req) {
 
 /* Not before it is clear that there is a body: else the answer is another. */
 static int echo_begin(dusk_request_t *req, dusk_response_t *res) {
-  if (dusk_request_data(req) != NULL) return 0;
-  dusk_request_set_data(req, res);
-  return copy_header(res, req);
+  if (has_begun(req)) return 0;
+  int err = dusk_request_set_value(req, &begun, res, NULL);
+  return err == 0 ? copy_header(res, req) : err;
 }
 
 static void on_caught_up(dusk_response_t *res, void *arg) {
@@ -55,7 +61,7 @@ static void echo_failed(dusk_request_t *req, dusk_response_t *res, int err) {
                     : err == DUSK_EBADBODY    ? "the body is malformed\n"
                     : err == UV_ETIMEDOUT     ? "the body came too slowly\n"
                                               : NULL;
-  if (why == NULL || dusk_request_data(req) != NULL) {
+  if (why == NULL || has_begun(req)) {
     dusk_response_abort(res);
     return;
   }

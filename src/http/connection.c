@@ -515,7 +515,7 @@ void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
     /* What has come is read in this turn of the loop, and then it is late. */
     set_timeout(conn, wait, dusk__now_ms(worker_of(conn)) + 1);
   } else if (wait == DUSK__WAIT_HEADER) {
-    dusk__steps_refuse(conn->ex, 408);
+    conn->ex->is_overdue = true;
     dusk__conn_go_on(conn, DUSK__CALLS);
   } else {
     dusk__body_fail(conn->ex, UV_ETIMEDOUT);

@@ -42,7 +42,8 @@ static void clear(dusk__exchange_t *ex) {
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->cause = NULL;
-  ex->begun = ex->finished = ex->end_told = ex->cut_told = ex->is_cut = false;
+  ex->begun = ex->finished = ex->end_told = ex->cut_told = false;
+  ex->is_overdue = false;
 }
 
 #ifndef NDEBUG
@@ -50,6 +51,7 @@ static void clear(dusk__exchange_t *ex) {
 static bool is_blank(const dusk__exchange_t *ex) {
   return ex->stage == DUSK__STAGE_HEADER && ex->h1.defect == 0 && !ex->begun &&
          !ex->finished && ex->h1.field_count == 0 && ex->req.ctx == NULL &&
+         ex->req.given_ctx == NULL && ex->req.values == NULL &&
          ex->h1.version_minor == -1 && ex->res.status == 0 &&
          ex->res.fields.len == 0 && !ex->res.ended;
 }
@@ -211,13 +213,17 @@ const char *dusk__ex_peer(dusk__exchange_t *ex) {
   return req->peer ? req->peer : "";
 }
 
+static bool has_audience(const dusk__exchange_t *ex) {
+  return ex->worker->config->on_request_end || ex->res.end_hooks;
+}
+
 void dusk__ex_note_peer(dusk__exchange_t *ex) {
-  if (ex->worker->config->on_request_end && ex->begun) dusk__ex_peer(ex);
+  if (ex->begun && has_audience(ex)) dusk__ex_peer(ex);
 }
 
 /* Once, and also for what was refused before a handler had it. */
 static void tell_end(dusk__exchange_t *ex) {
-  const dusk__response_t *res = &ex->res;
+  dusk__response_t *res = &ex->res;
   const dusk_server_config_t *config = ex->worker->config;
   bool was_request = ex->stage == DUSK__STAGE_HANDLING || res->refused;
   if (ex->end_told || !was_request) return;
@@ -229,8 +235,22 @@ static void tell_end(dusk__exchange_t *ex) {
       .err = res->err,
       .cause = ex->cause ? ex->cause : &dusk_response_ended,
   };
-  config->on_request_end(dusk__ex_request(ex), &end,
-                         config->on_request_end_arg);
+  while (res->end_hooks) {
+    dusk__end_hook_t hook = *res->end_hooks;
+    res->end_hooks = hook.next;
+    hook.cb(dusk__ex_request(ex), &end, hook.arg);
+  }
+  if (config->on_request_end)
+    config->on_request_end(dusk__ex_request(ex), &end,
+                           config->on_request_end_arg);
+}
+
+static void release_values(dusk__request_t *req) {
+  while (req->values) {
+    dusk__value_t value = *req->values;
+    req->values = value.next;
+    if (value.release) value.release(value.value);
+  }
 }
 
 void dusk__ex_finish(dusk__exchange_t *ex) {
@@ -239,10 +259,12 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   ex->finished = true; /* what is called below may cut the connection */
   dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
   ex->callbacks++;
-  if (ex->worker->config->on_request_end) tell_end(ex);
+  if (has_audience(ex)) tell_end(ex);
   ex->callbacks--;
+  if (req->values) release_values(req);
+  dusk_context_unref(req->given_ctx);
   dusk_context_unref(req->ctx);
-  req->ctx = NULL;
+  req->ctx = req->given_ctx = NULL;
   req->collected = NULL;
   retire_handle(ex);
 }
@@ -270,7 +292,7 @@ static void hold(dusk__exchange_t *ex) {
   dusk__count(&ex->worker->census->held_begun, 1);
   /* Not now: one of its callbacks may be on the stack. */
   dusk__ex_defer(ex);
-  if (!ex->res.refused || !ex->worker->config->on_request_end) return;
+  if (!ex->res.refused || !has_audience(ex)) return;
   dusk__ex_enter(ex);
   tell_end(ex); /* the reply was the server's, and is out */
   dusk__ex_leave(ex);

@@ -32,11 +32,33 @@ typedef enum dusk__body {
   DUSK__BODY_ENDED,   /* there is none, or its end or failure was told */
 } dusk__body_t;
 
+/* What was put at a request, and is released with it; in its arena. */
+typedef struct dusk__value {
+  struct dusk__value *next;
+  const dusk_key_t *key;
+  void *value;
+  dusk_release_cb release;
+} dusk__value_t;
+
+/* Who is told when a response's header goes out, or has ended; in its arena. */
+typedef struct dusk__header_hook {
+  struct dusk__header_hook *next;
+  dusk_header_cb cb;
+  void *arg;
+} dusk__header_hook_t;
+
+typedef struct dusk__end_hook {
+  struct dusk__end_hook *next;
+  dusk_request_end_cb cb;
+  void *arg;
+} dusk__end_hook_t;
+
 typedef struct dusk__request {
   /* What is set when it is used, and what the exchange's end releases. */
   dusk_context_t *ctx;
-  dusk_waiter_t timeout; /* of request_timeout_ms */
-  char *collected;       /* by dusk_request_collect, on top of body_cb */
+  dusk_context_t *given_ctx; /* by a handler, for those below it */
+  dusk_waiter_t timeout;     /* of request_timeout_ms */
+  char *collected;           /* by dusk_request_collect, on top of body_cb */
   size_t collected_len;
   size_t collected_capacity;
   size_t collect_max;
@@ -49,8 +71,9 @@ typedef struct dusk__request {
   uint64_t body_dropped;
   dusk_body_cb body_cb;
   void *body_arg;
-  void *data;
-  const char *path; /* these three as texts; NULL until asked for */
+  dusk__value_t *values;
+  uint64_t body_timeout_ms; /* its own; 0: the server's */
+  const char *path;         /* these three as texts; NULL until asked for */
   const char *host;
   const char *peer;
   uint64_t begun_ms;
@@ -64,15 +87,18 @@ typedef struct dusk__response {
   /* From here on it is blank before each message. */
   uint64_t declared_length; /* DUSK_OFF: not declared */
   uint64_t body_bytes;
+  uint64_t write_timeout_ms;         /* its own; 0: the server's */
+  dusk__header_hook_t *header_hooks; /* the last one registered first */
+  dusk__end_hook_t *end_hooks;       /* likewise */
   dusk_drained_cb drained_cb;
   void *drained_arg;
+  const char *type; /* Content-Type, if that isn't among `fields`; or NULL */
   dusk__framing_t framing;
   int status;  /* 0: not set */
   int err;     /* why it is not whole */
   int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
   bool has_connection : 1; /* the handler's own, among `fields` */
-  bool is_text : 1;        /* its type, which isn't among `fields` */
   bool close : 1;          /* the connection ends with this response */
   bool header_sent : 1;    /* composed, at least */
   bool ended : 1;          /* by the handler: may be released */
@@ -102,7 +128,7 @@ struct dusk__exchange {
   bool end_told : 1;         /* on_request_end has run */
   bool cut_told : 1;         /* on_request_cut has run */
   bool finished : 1;
-  bool is_cut : 1; /* its answer can't be completed */
+  bool is_overdue : 1; /* a time-out has passed, and is to be acted upon */
 
   dusk__h1_t h1;
   dusk__arena_t arena;  /* of the message that it is now */
@@ -235,8 +261,9 @@ void dusk__ex_note_ended(dusk__exchange_t *ex);
 /* Its time-out, the server's own, is why it ends. */
 void dusk__ex_timed_out(dusk__exchange_t *ex);
 
-/* The handler has let go: on_request_end is told, which may end anything. Does
- * nothing the second time. */
+/* The handler has let go: hooks of its end and on_request_end are told, which
+ * may end anything, and what was put at the request is released. Does nothing
+ * the second time. */
 void dusk__ex_finish(dusk__exchange_t *ex);
 
 /* Tells on_request_cut of a request that its handler has not ended. Does

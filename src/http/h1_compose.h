@@ -47,8 +47,8 @@ typedef struct dusk__h1_head {
   uint64_t length;               /* the body's; DUSK_OFF: not to be told */
   dusk__h1_fields_t *fields;     /* the handler's */
   const dusk__h1_dated_t *dated; /* NULL: Date is among `fields` */
+  const char *type;              /* Content-Type, if not among `fields` */
   bool is_old;                   /* HTTP/1.0 */
-  bool is_text;                  /* its type, if not among `fields` */
   bool has_connection;           /* among `fields` */
   bool close;                    /* the connection ends with it */
   bool says_close;               /* also where HTTP/1.0 would do so unsaid */

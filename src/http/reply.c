@@ -3,7 +3,9 @@
 #include "reply.h"
 
 #include "body.h"
+#include "chars.h"
 
+#include <string.h>
 #include <time.h>
 
 /* RFC 9112, 6: how the client will find the end. */
@@ -48,7 +50,7 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
                           .fields = &res->fields,
                           .dated = res->has_date ? NULL : dated_of(ex->worker),
                           .is_old = is_old,
-                          .is_text = res->is_text,
+                          .type = res->type,
                           .has_connection = res->has_connection,
                           .close = res->close,
                           .says_close = res->refused};
@@ -62,24 +64,72 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
   return 0;
 }
 
+bool dusk__reply_has_type(const dusk__exchange_t *ex) {
+  static const char type[] = "Content-Type";
+  const dusk__h1_fields_t *fields = &ex->res.fields;
+  return fields->len > 0 && dusk__h1_fields_has(fields, type, sizeof(type) - 1);
+}
+
+void dusk__reply_run_hooks(dusk__exchange_t *ex) {
+  dusk__response_t *res = &ex->res;
+  ex->callbacks++;
+  while (res->header_hooks) {
+    dusk__header_hook_t hook = *res->header_hooks;
+    res->header_hooks = hook.next;
+    hook.cb(dusk__ex_response(ex), hook.arg);
+    assert(!res->header_sent && "a hook of the header has written");
+  }
+  ex->callbacks--;
+}
+
+static bool is_type(const char *type) {
+  enum { MAX_BYTES = 256 };
+  size_t len = type ? strnlen(type, MAX_BYTES) : 0;
+  for (size_t i = 0; i < len; i++)
+    if (!dusk__is_text_char(type[i])) return false;
+  return len > 0 && len < MAX_BYTES;
+}
+
+void dusk__reply_shape(dusk__exchange_t *ex, dusk_error_reply_t *reply) {
+  const dusk_server_config_t *config = ex->worker->config;
+  if (config->on_error_reply == NULL) return;
+  ex->callbacks++;
+  config->on_error_reply(dusk__ex_response(ex), reply,
+                         config->on_error_reply_arg);
+  ex->callbacks--;
+  assert(!ex->res.header_sent && "on_error_reply has written");
+  if (!is_type(reply->type)) reply->type = DUSK__TEXT_TYPE;
+  if (reply->body == NULL) reply->len = 0;
+}
+
+/* As if the handler had set nothing. */
+static void reset(dusk__exchange_t *ex, int status) {
+  dusk__response_t *res = &ex->res;
+  res->status = status;
+  res->fields.len = 0;
+  res->fields.terminated = false;
+  res->has_date = res->has_connection = false;
+  res->declared_length = DUSK_OFF;
+}
+
 void dusk__reply_refuse(dusk__exchange_t *ex, int status) {
   dusk__response_t *res = &ex->res;
   if (!dusk__ex_is_connected(ex) || res->header_sent) return;
   if (status == 408) dusk__ex_timed_out(ex);
-  res->status = status;
-  res->fields.len = 0;
-  res->fields.terminated = false;
-  res->is_text = true;
-  res->has_date = res->has_connection = false;
-  res->declared_length = DUSK_OFF;
+  reset(ex, status);
+  char text[DUSK__H1_MAX_STATUS_TEXT];
+  size_t len = (size_t)(dusk__h1_put_status_text(text, status) - text);
+  dusk_error_reply_t reply = {status, DUSK__TEXT_TYPE, text, len};
+  dusk__reply_shape(ex, &reply);
+  dusk__reply_tell(ex);
+  if (!dusk__ex_is_connected(ex) || res->header_sent) return;
+  res->type = dusk__reply_has_type(ex) ? NULL : reply.type;
   res->close = true;
   res->refused = true;
-  char body[DUSK__H1_MAX_STATUS_TEXT];
-  size_t len = (size_t)(dusk__h1_put_status_text(body, status) - body);
-  int err = dusk__reply_head(ex, len);
+  int err = dusk__reply_head(ex, reply.len);
   if (err == 0 && !ex->h1.is_head) {
-    dusk__stream_write(&ex->wire->stream, body, len);
-    res->body_bytes = len;
+    dusk__stream_write(&ex->wire->stream, reply.body, reply.len);
+    res->body_bytes = reply.len;
   }
   /* Without memory for a reply the connection just closes. */
 }

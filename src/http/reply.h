@@ -10,6 +10,20 @@
  * failed. */
 int dusk__reply_head(dusk__exchange_t *ex, uint64_t length);
 
+#define DUSK__TEXT_TYPE "text/plain; charset=utf-8"
+
+/* Whether the handler has set Content-Type itself. */
+bool dusk__reply_has_type(const dusk__exchange_t *ex);
+
+/* Tells those who asked for it that the header is about to go out. */
+void dusk__reply_run_hooks(dusk__exchange_t *ex);
+static inline void dusk__reply_tell(dusk__exchange_t *ex) {
+  if (ex->res.header_hooks) dusk__reply_run_hooks(ex);
+}
+
+/* Has on_error_reply shape an error reply. */
+void dusk__reply_shape(dusk__exchange_t *ex, dusk_error_reply_t *reply);
+
 /* The server's own reply to a request that it can't or won't hand over, or that
  * the handler did not answer in time. The connection closes after it. Nothing
  * is sent when the handler has begun to answer. */

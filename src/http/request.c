@@ -27,13 +27,20 @@ const char *dusk_request_target(const dusk_request_t *handle) {
   return ex ? dusk__h1_target(&ex->h1) : "";
 }
 
+const char *dusk__request_path_span(const dusk__exchange_t *ex,
+                                    size_t *ret_len) {
+  if (ex->req.path == NULL) return dusk__h1_path(&ex->h1, ret_len);
+  *ret_len = strlen(ex->req.path);
+  return ex->req.path;
+}
+
 const char *dusk_request_path(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
   size_t len;
-  const char *path = dusk__h1_path(&ex->h1, &len);
+  const char *path = dusk__request_path_span(ex, &len);
   if (path[len] == '\0') return path;
-  if (ex->req.path == NULL) ex->req.path = dusk__ex_copy(ex, path, len);
+  ex->req.path = dusk__ex_copy(ex, path, len);
   return ex->req.path;
 }
 
@@ -166,7 +173,18 @@ const char *dusk_request_peer(dusk_request_t *handle) {
 
 dusk_context_t *dusk_request_context(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? dusk__contexts_of_request(ex) : NULL;
+  if (ex == NULL) return NULL;
+  return ex->req.given_ctx ? ex->req.given_ctx : dusk__contexts_of_request(ex);
+}
+
+int dusk_request_set_context(dusk_request_t *handle, dusk_context_t *ctx) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ctx == NULL) return UV_EINVAL;
+  if (ex == NULL || ex->finished) return UV_ECANCELED;
+  dusk_context_ref(ctx); /* it may be the one that it replaces */
+  dusk_context_unref(ex->req.given_ctx);
+  ex->req.given_ctx = ctx;
+  return 0;
 }
 
 dusk_context_t *dusk_request_draining(dusk_request_t *handle) {
@@ -194,14 +212,52 @@ void *dusk_request_alloc(dusk_request_t *handle, size_t size) {
   return ex ? dusk__arena_alloc(&ex->arena, size) : NULL;
 }
 
-void dusk_request_set_data(dusk_request_t *handle, void *data) {
-  dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex) ex->req.data = data;
+static dusk__value_t *find_value(const dusk__exchange_t *ex,
+                                 const dusk_key_t *key) {
+  dusk__value_t *value = ex->req.values;
+  while (value && value->key != key)
+    value = value->next;
+  return value;
 }
 
-void *dusk_request_data(const dusk_request_t *handle) {
+static int add_value(dusk__exchange_t *ex, const dusk__value_t *value) {
+  dusk__value_t *added = dusk__arena_alloc(&ex->arena, sizeof(*added));
+  if (added == NULL) return UV_ENOMEM;
+  *added = *value;
+  added->next = ex->req.values;
+  ex->req.values = added;
+  return 0;
+}
+
+int dusk_request_set_value(dusk_request_t *handle, const dusk_key_t *key,
+                           void *value, dusk_release_cb release) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (key == NULL) return UV_EINVAL;
+  if (ex == NULL || ex->finished) return UV_ECANCELED;
+  dusk__value_t *found = find_value(ex, key);
+  if (found == NULL)
+    return add_value(ex, &(dusk__value_t){NULL, key, value, release});
+  dusk__value_t old = *found;
+  found->value = value;
+  found->release = release;
+  if (old.release) old.release(old.value);
+  return 0;
+}
+
+void *dusk_request_value(const dusk_request_t *handle, const dusk_key_t *key) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? ex->req.data : NULL;
+  const dusk__value_t *value = ex ? find_value(ex, key) : NULL;
+  return value ? value->value : NULL;
+}
+
+dusk_response_t *dusk_request_response(const dusk_request_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  return ex ? dusk__ex_response(ex) : NULL;
+}
+
+dusk_request_t *dusk_response_request(const dusk_response_t *handle) {
+  const dusk__exchange_t *ex = dusk__ex_of_response(handle);
+  return ex ? dusk__ex_request(ex) : NULL;
 }
 
 uint64_t dusk_request_content_length(const dusk_request_t *handle) {

@@ -7,4 +7,9 @@
 /* The message; NULL for a stale handle. */
 const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle);
 
+/* What of the target's path there is for handlers, still encoded: all of it,
+ * but for a prefix that was stripped. Not NUL-terminated. */
+const char *dusk__request_path_span(const dusk__exchange_t *ex,
+                                    size_t *ret_len);
+
 #endif

@@ -9,7 +9,8 @@
 #include "h1_parse.h"
 #include "reply.h"
 
-void dusk__steps_refuse(dusk__exchange_t *ex, int status) {
+/* Answers in the handler's stead. */
+static void refuse(dusk__exchange_t *ex, int status) {
   assert(ex->wire && ex->begun);
   if (ex->stage != DUSK__STAGE_HANDLING) dusk__ex_note_ended(ex);
   dusk__reply_refuse(ex, status);
@@ -24,12 +25,21 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
   if (ex->wire == NULL || ex->res.ended ||
       dusk_context_err(req->ctx) != UV_ETIMEDOUT)
     return;
-  dusk__ex_timed_out(ex);
-  if (ex->res.header_sent)
-    ex->is_cut = true; /* too late for a reply */
-  else
-    dusk__steps_refuse(ex, 503);
+  ex->is_overdue = true;
   dusk__ex_go_on(ex);
+}
+
+/* The server answers in the handler's stead, if it is not too late for that. */
+static dusk__step_t step_overdue(dusk__exchange_t *ex) {
+  ex->is_overdue = false;
+  if (ex->stage == DUSK__STAGE_HEADER) {
+    refuse(ex, 408);
+    return DUSK__STEP_ON;
+  }
+  dusk__ex_timed_out(ex);
+  if (ex->res.header_sent) return DUSK__STEP_CUT;
+  refuse(ex, 503);
+  return DUSK__STEP_ON;
 }
 
 static void dispatch(dusk__exchange_t *ex) {
@@ -37,7 +47,7 @@ static void dispatch(dusk__exchange_t *ex) {
   assert(ex->stage == DUSK__STAGE_HEADER && ex->begun);
   if (!dusk__h1_make_body_room(&ex->h1) ||
       !dusk__contexts_begin_timeout(ex, on_request_timeout)) {
-    dusk__steps_refuse(ex, 503);
+    refuse(ex, 503);
     return;
   }
   if (!ex->h1.complete) ex->req.body_state = DUSK__BODY_UNASKED;
@@ -56,12 +66,12 @@ static dusk__step_t parse_header(dusk__exchange_t *ex) {
     dispatch(ex);
     return DUSK__STEP_ON;
   case DUSK__H1_DEFECT:
-    dusk__steps_refuse(ex, ex->h1.defect);
+    refuse(ex, ex->h1.defect);
     return DUSK__STEP_ON;
   default:
     if (!has_ended && dusk__h1_make_room(&ex->h1)) return DUSK__STEP_WAIT;
     /* Cut short, or no memory for the rest of it. */
-    dusk__steps_refuse(ex, has_ended ? 400 : 503);
+    refuse(ex, has_ended ? 400 : 503);
     return DUSK__STEP_ON;
   }
 }
@@ -89,7 +99,7 @@ static void parse_body(dusk__exchange_t *ex) {
  * not answer. */
 static void answer_failure(dusk__exchange_t *ex) {
   int status = dusk__body_status(ex->req.failure);
-  if (status && !ex->res.ended) dusk__steps_refuse(ex, status);
+  if (status && !ex->res.ended) refuse(ex, status);
 }
 
 /* True when there is more to be done about it at once. */
@@ -154,7 +164,7 @@ dusk__step_t dusk__steps_next(dusk__exchange_t *ex, dusk__calls_t calls) {
   assert(ex->wire && !ex->finished);
   if (dusk__stream_err(&ex->wire->stream)) return DUSK__STEP_WAIT;
   if (ex->res.is_reset) return DUSK__STEP_RESET;
-  if (ex->is_cut) return DUSK__STEP_CUT;
+  if (ex->is_overdue) return step_overdue(ex);
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended)
     return step_header(ex, calls);
   if (step_body(ex, calls)) return DUSK__STEP_ON;

@@ -27,9 +27,6 @@ dusk__step_t dusk__steps_next(dusk__exchange_t *ex, dusk__calls_t calls);
 /* Tells the handler, once, that all it wrote has gone to the kernel. */
 void dusk__steps_tell_drained(dusk__exchange_t *ex);
 
-/* Answers in the handler's stead, if it is not too late for that. */
-void dusk__steps_refuse(dusk__exchange_t *ex, int status);
-
 /* How a connection ends that parts or is reset. */
 dusk__ending_t dusk__steps_ending(const dusk__exchange_t *ex);
 

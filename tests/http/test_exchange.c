@@ -45,8 +45,9 @@ static void parts_of_a_request(void **state) {
                    UV_ENOENT);
   assert_int_equal(dusk_request_query_value(req, "x", buf, 3), UV_ENOBUFS);
   assert_int_equal(strncmp(dusk_request_peer(req), "127.0.0.1:", 10), 0);
-  dusk_request_set_data(req, buf);
-  assert_ptr_equal(dusk_request_data(req), buf);
+  static const dusk_key_t key = {"key"};
+  assert_int_equal(dusk_request_set_value(req, &key, buf, NULL), 0);
+  assert_ptr_equal(dusk_request_value(req, &key), buf);
   dusk_response_end(lb->held.res, NULL, 0);
 }
 

@@ -48,14 +48,14 @@ static void a_usual_answer(void **state) {
   (void)state;
   dusk__h1_head_t head = usual(&none);
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE LENGTH "\r\n");
-  head.is_text = true;
+  head.type = "text/plain; charset=utf-8";
   assert_composed(&head,
                   "HTTP/1.1 200 OK\r\n" DATE
                   "Content-Type: text/plain; charset=utf-8\r\n" LENGTH "\r\n");
   head.length = UINT64_MAX - 1;
   head.status = 204; /* allows no length: RFC 9110, 8.6 */
   head.framing = DUSK__FRAMED_EMPTY;
-  head.is_text = false;
+  head.type = NULL;
   assert_composed(&head, "HTTP/1.1 204 No Content\r\n" DATE "\r\n");
   head.status = 200; /* HEAD: what GET would tell */
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE
@@ -154,7 +154,8 @@ static void options_stay_within_the_bound(void **state) {
     value[i] = i % 2 ? ',' : 'a';
   add(&fields, "Connection", value);
   dusk__h1_head_t head = usual(&fields);
-  head.has_connection = head.is_text = head.close = true;
+  head.has_connection = head.close = true;
+  head.type = "text/plain; charset=utf-8";
   head.status = 511;
   head.framing = DUSK__FRAMED_BY_CHUNKS;
   head.length = UINT64_MAX - 1;

@@ -123,6 +123,8 @@ static void on_collected(dusk_request_t *req, int status, const char *data,
   fail();
 }
 
+static const dusk_key_t key = {"key"};
+
 static void use_request(dusk_request_t *req) {
   const char *name, *value;
   char buf[16];
@@ -146,8 +148,8 @@ static void use_request(dusk_request_t *req) {
                    UV_ECANCELED);
   dusk_request_pause(req);
   dusk_request_resume(req);
-  dusk_request_set_data(req, buf);
-  assert_null(dusk_request_data(req));
+  assert_int_equal(dusk_request_set_value(req, &key, buf, NULL), UV_ECANCELED);
+  assert_null(dusk_request_value(req, &key));
 }
 
 static void a_late_answer_reaches_nobody(void **state) {
@@ -168,9 +170,10 @@ static void a_late_look_sees_nobody(void **state) {
     two_t two;
     int mine;
     open_two(&two, same_connection);
-    dusk_request_set_data(two.held.req, &mine);
+    assert_int_equal(dusk_request_set_value(two.held.req, &key, &mine, NULL),
+                     0);
     use_request(two.stale.req);
-    assert_ptr_equal(dusk_request_data(two.held.req), &mine);
+    assert_ptr_equal(dusk_request_value(two.held.req, &key), &mine);
     close_two(&two);
   }
 }

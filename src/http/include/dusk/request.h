@@ -10,6 +10,15 @@ extern "C" {
 #endif
 
 typedef struct dusk_request dusk_request_t;
+typedef struct dusk_response dusk_response_t;
+
+/* Gives back what the library was given to keep. */
+typedef void (*dusk_release_cb)(void *arg);
+
+/* The response that answers the request: a body's callback has its `arg` to
+ * itself. dusk_response_request is the way back. NULL for a request that is
+ * over. */
+DUSK_EXTERN dusk_response_t *dusk_request_response(const dusk_request_t *req);
 
 /* -- What is asked --------------------------------------------------------- */
 
@@ -67,6 +76,15 @@ DUSK_EXTERN const char *dusk_request_peer(dusk_request_t *req);
  * Go: Request.Context. */
 DUSK_EXTERN dusk_context_t *dusk_request_context(dusk_request_t *req);
 
+/* From now on dusk_request_context gives `ctx`, of which the request holds a
+ * reference until it is over: so a middleware puts values or a nearer deadline
+ * there for the handlers below it. Mostly a child of the one that it replaces;
+ * one that is not doesn't end as that does, which goes on. What a hook of the
+ * response's end is to cancel its owner cancels. Errors: UV_EINVAL,
+ * UV_ECANCELED for a request that is over. Go: Request.WithContext. */
+DUSK_EXTERN int dusk_request_set_context(dusk_request_t *req,
+                                         dusk_context_t *ctx);
+
 /* Ends with dusk_server_draining of the request's server; borrowed for as long
  * as the server is there. */
 DUSK_EXTERN dusk_context_t *dusk_request_draining(dusk_request_t *req);
@@ -87,9 +105,19 @@ DUSK_EXTERN void *dusk_request_worker_data(const dusk_request_t *req);
  * or for a request that is over. */
 DUSK_EXTERN void *dusk_request_alloc(dusk_request_t *req, size_t size);
 
-/* Something of the handler's own, kept with the request; NULL at first. */
-DUSK_EXTERN void dusk_request_set_data(dusk_request_t *req, void *data);
-DUSK_EXTERN void *dusk_request_data(const dusk_request_t *req);
+/* What handlers keep with a request for each other, each under a key of its
+ * own: compared by address, see dusk_key_t. set puts it in the place of the one
+ * that was there; `release` (or NULL) is called with `value` once, when it is
+ * replaced, or when the request is over, behind all hooks of its end; not when
+ * set fails. value gives it, or NULL if there is none. Unlike a context's, they
+ * cost no reference, and memory of dusk_request_alloc needs no release.
+ * Errors: UV_EINVAL for no key, UV_ENOMEM, UV_ECANCELED for a request that is
+ * over. Go: context.WithValue on the request's context. */
+DUSK_EXTERN int
+dusk_request_set_value(dusk_request_t *req, const dusk_key_t *key, void *value,
+                       dusk_release_cb release) DUSK_CHECK_RESULT;
+DUSK_EXTERN void *dusk_request_value(const dusk_request_t *req,
+                                     const dusk_key_t *key);
 
 /* The causes that request contexts of a drained or closed server end with. */
 DUSK_EXTERN extern const dusk_cause_t dusk_drain_cancelled;

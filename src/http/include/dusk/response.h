@@ -9,8 +9,6 @@
 extern "C" {
 #endif
 
-typedef struct dusk_response dusk_response_t;
-
 /* -- Handlers -------------------------------------------------------------- */
 
 /* Answers a request; called when its header is complete, one request of a
@@ -25,7 +23,33 @@ typedef struct dusk_response dusk_response_t;
 typedef void (*dusk_handler_cb)(dusk_response_t *res, dusk_request_t *req,
                                 void *arg);
 
+/* A handler with its argument, for those that wrap it: a middleware is a
+ * handler whose argument holds the next one, and whatever else it needs.
+ *
+ *     typedef struct guard { dusk_handler_t next; const char *token; } guard_t;
+ *     static void guard(dusk_response_t *res, dusk_request_t *req, void *arg) {
+ *       const guard_t *guard = arg;
+ *       if (is_allowed(req, guard->token))
+ *         dusk_handler_serve(&guard->next, res, req);
+ *       ...
+ *
+ * It may go on later, too, from any callback of the loop. Go: http.Handler, and
+ * func(http.Handler) http.Handler. */
+typedef struct dusk_handler {
+  dusk_handler_cb cb;
+  void *arg;
+} dusk_handler_t;
+
+static inline void dusk_handler_serve(const dusk_handler_t *handler,
+                                      dusk_response_t *res,
+                                      dusk_request_t *req) {
+  handler->cb(res, req, handler->arg);
+}
+
 /* -- Response -------------------------------------------------------------- */
+
+/* The request that it answers, see dusk_request_response. */
+DUSK_EXTERN dusk_request_t *dusk_response_request(const dusk_response_t *res);
 
 /* Sets the status, 200 to 999; 200 by default. Errors: UV_EINVAL,
  * DUSK_EHEADERSENT. */
@@ -61,6 +85,20 @@ DUSK_EXTERN int dusk_response_remove_header(dusk_response_t *res,
 DUSK_EXTERN const char *dusk_response_get_header(dusk_response_t *res,
                                                  const char *name);
 
+/* The status as it would be written now: what was set, or 0; and once the
+ * header has been written what that says. 0 for a response that is over. */
+DUSK_EXTERN int dusk_response_get_status(const dusk_response_t *res);
+
+/* Calls `cb` when the header is about to be composed, by whoever: its status is
+ * set, and it may be changed and fields be set, but nothing be written or
+ * ended. For the server's own replies as well (see on_error_reply), and not for
+ * 1xx. One that is registered later is called earlier: it is further inside.
+ * Errors: UV_EINVAL, DUSK_EHEADERSENT, UV_ENOMEM, UV_ECANCELED for a response
+ * that is over. Go: a ResponseWriter that wraps WriteHeader. */
+typedef void (*dusk_header_cb)(dusk_response_t *res, void *arg);
+DUSK_EXTERN int dusk_response_on_header(dusk_response_t *res, dusk_header_cb cb,
+                                        void *arg) DUSK_CHECK_RESULT;
+
 /* Writes the header if it has not been written, and `len` bytes of body, and
  * ends the response: length known, so no chunks unless the body was begun by
  * dusk_response_write. `data` is copied or sent before the call returns. With
@@ -72,11 +110,6 @@ DUSK_EXTERN const char *dusk_response_get_header(dusk_response_t *res,
  * DUSK_ENOBODY: it goes out without the body. */
 DUSK_EXTERN int dusk_response_end(dusk_response_t *res, const void *data,
                                   size_t len);
-
-/* Sets the status, and Content-Type to "text/plain; charset=utf-8" if the
- * handler has set none, and ends with `text`. */
-DUSK_EXTERN int dusk_response_text(dusk_response_t *res, int status,
-                                   const char *text);
 
 /* Streams a piece of body: the header first, if it has not been written, with
  * Transfer-Encoding: chunked unless a length was declared; on HTTP/1.0 the end
@@ -91,7 +124,6 @@ DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
  * copied, until `release` is called with `arg`, once, also on error, and
  * possibly inside the call: it must not use this server. NULL for data that
  * never goes, such as a constant. */
-typedef void (*dusk_release_cb)(void *arg);
 DUSK_EXTERN int dusk_response_write_ref(dusk_response_t *res, const void *data,
                                         size_t len, dusk_release_cb release,
                                         void *arg);
@@ -106,6 +138,51 @@ typedef void (*dusk_drained_cb)(dusk_response_t *res, void *arg);
 DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
                                          dusk_drained_cb cb,
                                          void *arg) DUSK_CHECK_RESULT;
+
+/* How a request went, once it is over. */
+typedef struct dusk_request_end {
+  int status;           /* 0: no response header was sent */
+  uint64_t body_bytes;  /* of the response, as written; where the connection was
+                         * cut not all of it need have gone out */
+  uint64_t duration_ms; /* from the request's first byte, on the loop's clock */
+  int err;              /* 0, or why the response is not whole */
+  const dusk_cause_t *cause; /* why the request ended; never NULL */
+} dusk_request_end_t;
+
+typedef void (*dusk_request_end_cb)(dusk_request_t *req,
+                                    const dusk_request_end_t *end, void *arg);
+
+/* Calls `cb` once, when the request is over; it may still be read, and so may
+ * what was put at it. One that is registered later is called earlier; behind
+ * all of them comes the server's on_request_end. When:
+ *   answered      when the handler has ended the response, all of it has been
+ *                 handed to the kernel, or to the one write of a pipelined
+ *                 batch, and the request's body has been read or given up;
+ *                 err 0, cause dusk_response_ended
+ *   refused       when the server's own reply has been handed over likewise,
+ *                 also when a handler still holds the request; err 0, cause
+ *                 dusk_timed_out (408, and 503 after request_timeout), else
+ *                 dusk_response_ended
+ *   too short     as answered; DUSK_ESHORT, dusk_response_ended
+ *   aborted       as answered; UV_ECANCELED, dusk_connection_cut, or what
+ *                 made the handler do so if it is known: dusk_client_gone,
+ *                 dusk_timed_out
+ *   reset         inside dusk_response_reset, or when the callback that calls
+ *                 it returns; UV_ECANCELED, dusk_connection_cut
+ *   hijacked      likewise; 0, dusk_response_ended
+ *   client gone   when the handler ends what has no connection any more;
+ *                 UV_ECONNRESET, dusk_client_gone
+ *   timed out     likewise, for want of a moving client (write_timeout) or
+ *                 after request_timeout in the middle of an answer;
+ *                 UV_ETIMEDOUT, dusk_timed_out
+ *   cut           likewise, by the drain, by close, or for want of memory;
+ *                 UV_ECANCELED, dusk_drain_cancelled, dusk_server_closed,
+ *                 dusk_connection_cut
+ * A handler that never ends its response is told by on_request_cut, and in
+ * the report. Errors: UV_EINVAL, UV_ENOMEM, UV_ECANCELED for what is over. */
+DUSK_EXTERN int dusk_response_on_end(dusk_response_t *res,
+                                     dusk_request_end_cb cb,
+                                     void *arg) DUSK_CHECK_RESULT;
 
 /* Gives the response up: what was written goes out, the connection closes, and
  * a body that was begun is never made to look whole. If the server has failed

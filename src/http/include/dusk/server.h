@@ -3,7 +3,7 @@
 #ifndef DUSK_SERVER_H
 #define DUSK_SERVER_H
 
-#include <dusk/response.h>
+#include <dusk/reply.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,19 +12,6 @@ extern "C" {
 typedef struct dusk_server dusk_server_t;
 
 /* -- Server ---------------------------------------------------------------- */
-
-/* How a finished request went, for access logs. */
-typedef struct dusk_request_end {
-  int status;           /* 0: no response header was sent */
-  uint64_t body_bytes;  /* of the response, as written; where the connection was
-                         * cut not all of it need have gone out */
-  uint64_t duration_ms; /* from the request's first byte, on the loop's clock */
-  int err;              /* 0, or why the response is not whole */
-  const dusk_cause_t *cause; /* why the request ended; never NULL */
-} dusk_request_end_t;
-
-typedef void (*dusk_request_end_cb)(dusk_request_t *req,
-                                    const dusk_request_end_t *end, void *arg);
 
 /* `age_ms`: since the request's first byte. */
 typedef void (*dusk_request_cut_cb)(dusk_request_t *req, uint64_t age_ms,
@@ -102,34 +89,10 @@ typedef struct dusk_server_config {
                              * running requests are cancelled; at most half
                              * of the bound */
 
-  /* Called once a request, also for one that was refused before a handler got
-   * it (whose method and target are "" if its request line can't be told, its
-   * version -1). The request may still be read, its peer is known. When:
-   *   answered      when the handler has ended the response, all of it has been
-   *                 handed to the kernel, or to the one write of a pipelined
-   *                 batch, and the request's body has been read or given up;
-   *                 err 0, cause dusk_response_ended
-   *   refused       when the server's own reply has been handed over likewise,
-   *                 also when a handler still holds the request; err 0, cause
-   *                 dusk_timed_out (408, and 503 after request_timeout), else
-   *                 dusk_response_ended
-   *   too short     as answered; DUSK_ESHORT, dusk_response_ended
-   *   aborted       as answered; UV_ECANCELED, dusk_connection_cut, or what
-   *                 made the handler do so if it is known: dusk_client_gone,
-   *                 dusk_timed_out
-   *   reset         inside dusk_response_reset, or when the callback that calls
-   *                 it returns; UV_ECANCELED, dusk_connection_cut
-   *   hijacked      likewise; 0, dusk_response_ended
-   *   client gone   when the handler ends what has no connection any more;
-   *                 UV_ECONNRESET, dusk_client_gone
-   *   timed out     likewise, for want of a moving client (write_timeout) or
-   *                 after request_timeout in the middle of an answer;
-   *                 UV_ETIMEDOUT, dusk_timed_out
-   *   cut           likewise, by the drain, by close, or for want of memory;
-   *                 UV_ECANCELED, dusk_drain_cancelled, dusk_server_closed,
-   *                 dusk_connection_cut
-   * A handler that never ends its response is told by on_request_cut, and in
-   * the report. */
+  /* Called once a request, when dusk_response_on_end's hooks have been, also
+   * for one that was refused before a handler got it (whose method and target
+   * are "" if its request line can't be told, its version -1). The request may
+   * still be read, its peer is known. */
   dusk_request_end_cb on_request_end;
   void *on_request_end_arg;
 
@@ -146,6 +109,12 @@ typedef struct dusk_server_config {
    * inside dusk_server_serve, that a seal may be slow. */
   dusk_error_cb on_error;
   void *on_error_arg;
+
+  /* Shapes each error reply: the server's own (400, 408, 413, 414, 417, 431,
+   * 501, 503, 505), a mux's (404, 405) and dusk_response_error's. NULL: plain
+   * text. */
+  dusk_error_reply_cb on_error_reply;
+  void *on_error_reply_arg;
 } dusk_server_config_t;
 
 /* dusk_server_new with the size of the caller's struct, for what can't call an

@@ -63,6 +63,7 @@ bool dusk__body_leaves_too_much(const dusk__exchange_t *ex) {
   const dusk__request_t *req = &ex->req;
   if (req->failure) return true;
   if (ex->h1.complete) return false;
+  if (dusk__h1_is_too_large(&ex->h1)) return true;
   if (req->body_state != DUSK__BODY_UNASKED &&
       req->body_state != DUSK__BODY_DROPPED)
     return false;

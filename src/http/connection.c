@@ -293,19 +293,19 @@ static void go_idle(dusk__conn_t *conn) {
 
 /* What is waited for, now that nothing can go on. */
 static void settle(dusk__conn_t *conn) {
-  const dusk_server_config_t *config = worker_of(conn)->config;
   dusk__exchange_t *ex = conn->ex;
   if (phase_of(conn) != DUSK__ACTIVE) return;
   bool in_header = ex->stage == DUSK__STAGE_HEADER;
   if (conn->wire.stream.queued > 0) {
-    wait_for(conn, DUSK__WAIT_WRITE, config->write_timeout_ms);
+    wait_for(conn, DUSK__WAIT_WRITE, dusk__ex_write_timeout_ms(ex));
   } else if (in_header && !ex->begun) {
     go_idle(conn);
     return;
   } else if (in_header) {
-    wait_for(conn, DUSK__WAIT_HEADER, config->header_timeout_ms);
+    wait_for(conn, DUSK__WAIT_HEADER,
+             worker_of(conn)->config->header_timeout_ms);
   } else if (dusk__body_wants_bytes(ex)) {
-    wait_for(conn, DUSK__WAIT_BODY, config->body_timeout_ms);
+    wait_for(conn, DUSK__WAIT_BODY, dusk__ex_body_timeout_ms(ex));
   } else {
     dusk__timeout_clear(&conn->timeout);
   }
@@ -386,6 +386,11 @@ void dusk__conn_go_on(dusk__conn_t *conn, dusk__calls_t calls) {
     dusk__stream_flush(&conn->wire.stream);
   conn->is_running = false;
   act(conn, step);
+}
+
+void dusk__conn_wait_anew(dusk__conn_t *conn) {
+  dusk__timeout_clear(&conn->timeout);
+  dusk__conn_go_on(conn, DUSK__NO_CALLS);
 }
 
 void dusk__conn_go_on_with(dusk__exchange_t *ex) {

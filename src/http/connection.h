@@ -47,6 +47,9 @@ void dusk__conn_go_on(dusk__conn_t *conn, dusk__calls_t calls);
 /* The same in a callback of the loop, for an exchange: the pool's function. */
 void dusk__conn_go_on_with(dusk__exchange_t *ex);
 
+/* A time-out of its request's has been set: waits by that one from now on. */
+void dusk__conn_wait_anew(dusk__conn_t *conn);
+
 /* Lets go of its socket, of which somebody has a duplicate. */
 void dusk__conn_hijack(dusk__conn_t *conn);
 

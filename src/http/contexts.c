@@ -8,34 +8,58 @@ static dusk_context_t *of_wire(dusk__wire_t *wire) {
   return wire->ctx;
 }
 
-static int make(dusk__exchange_t *ex) {
-  uint64_t timeout_ms = ex->worker->config->request_timeout_ms;
-  dusk_context_t *parent = of_wire(ex->wire);
-  if (parent == NULL) return UV_ENOMEM;
-  if (timeout_ms == DUSK_OFF)
-    return dusk_context_with_cancel(parent, &ex->req.ctx);
-  return dusk_context_with_timeout(parent, timeout_ms, &dusk_timed_out,
-                                   &ex->req.ctx);
-}
-
-dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex) {
+static dusk_context_t *make(dusk__exchange_t *ex, uint64_t deadline_ns) {
   dusk__request_t *req = &ex->req;
-  if (req->ctx) return req->ctx;
-  if (ex->wire == NULL) return ex->worker->gone;
-  if (make(ex) < 0) return NULL;
+  dusk_context_t *parent = of_wire(ex->wire);
+  if (parent == NULL) return NULL;
+  /* One without a deadline may be given one later. */
+  if (dusk_context_with_deadline(parent, deadline_ns, &dusk_timed_out,
+                                 &req->ctx) < 0)
+    return NULL;
   if (ex->wire->stream.has_ended)
     dusk_context_cancel(req->ctx, &dusk_client_gone);
   if (ex->res.ended) dusk_context_cancel(req->ctx, &dusk_response_ended);
   return req->ctx;
 }
 
-bool dusk__contexts_begin_timeout(dusk__exchange_t *ex, dusk_waiter_cb cb) {
-  if (ex->worker->config->request_timeout_ms == DUSK_OFF) return true;
-  dusk_context_t *ctx = dusk__contexts_of_request(ex);
-  if (ctx == NULL) return false;
-  dusk_context_after(ctx, &ex->req.timeout, ex->worker->root, cb);
-  ex->req.timed = true;
-  return true;
+dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex) {
+  dusk__request_t *req = &ex->req;
+  req->has_shown_ctx = true;
+  if (req->ctx) return req->ctx;
+  return ex->wire ? make(ex, DUSK_OFF) : ex->worker->gone;
+}
+
+static void drop(dusk__request_t *req) {
+  if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
+  dusk_context_cancel(req->ctx, NULL);
+  dusk_context_unref(req->ctx);
+  req->ctx = NULL;
+}
+
+static uint64_t deadline_of(uint64_t timeout_ms) {
+  uint64_t now_ns = uv_hrtime();
+  bool is_far = timeout_ms > (DUSK_OFF - now_ns) / DUSK__NS_PER_MS;
+  return is_far ? DUSK_OFF : now_ns + timeout_ms * DUSK__NS_PER_MS;
+}
+
+/* A context's deadline only comes nearer; so one that nobody has seen is made
+ * anew. */
+int dusk__contexts_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms,
+                               dusk_waiter_cb cb) {
+  dusk__request_t *req = &ex->req;
+  uint64_t deadline_ns = deadline_of(timeout_ms);
+  if (req->ctx && !req->has_shown_ctx) drop(req);
+  if (req->ctx && deadline_ns > dusk_context_deadline(req->ctx))
+    return UV_EBUSY;
+  if (deadline_ns == DUSK_OFF) return 0;
+  if (req->ctx == NULL && make(ex, deadline_ns) == NULL) return UV_ENOMEM;
+  int err = dusk_context_bring_forward(req->ctx, deadline_ns);
+  assert(err == 0);
+  (void)err;
+  if (req->timed) return 0;
+  dusk_context_after(req->ctx, &req->timeout, ex->worker->root, cb);
+  req->timed = true;
+  return 0;
 }
 
 void dusk__contexts_client_gone(dusk__wire_t *wire) {

@@ -9,9 +9,11 @@
  * that has ended. NULL when memory ran out. */
 dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex);
 
-/* Its time-out begins, if it has one: `cb` gets req.timeout on the loop, once,
- * unless the contexts end before. False when memory ran out. */
-bool dusk__contexts_begin_timeout(dusk__exchange_t *ex, dusk_waiter_cb cb);
+/* Its time-out, from now on, in the place of one that it had: `cb` gets
+ * req.timeout on the loop when the request's context has ended. UV_EBUSY where
+ * somebody has seen the context, whose deadline comes before; UV_ENOMEM. */
+int dusk__contexts_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms,
+                               dusk_waiter_cb cb);
 
 /* Ends the connection's, if there is one, and so those of its requests. */
 void dusk__contexts_client_gone(dusk__wire_t *wire);

@@ -77,8 +77,9 @@ typedef struct dusk__request {
   const char *host;
   const char *peer;
   uint64_t begun_ms;
-  bool continued : 1; /* the client waits for no 100 (any more) */
-  bool timed : 1;     /* `timeout` is registered */
+  bool continued : 1;     /* the client waits for no 100 (any more) */
+  bool timed : 1;         /* `timeout` is registered */
+  bool has_shown_ctx : 1; /* somebody has asked for `ctx` */
 } dusk__request_t;
 
 typedef struct dusk__response {
@@ -188,6 +189,17 @@ static inline dusk__exchange_t *dusk__ex_owning(const dusk__request_t *req) {
 /* Whether it has a connection that can be written to. */
 static inline bool dusk__ex_is_connected(const dusk__exchange_t *ex) {
   return ex->wire && dusk__stream_err(&ex->wire->stream) == 0;
+}
+
+/* How long it waits for its client. */
+static inline uint64_t dusk__ex_body_timeout_ms(const dusk__exchange_t *ex) {
+  uint64_t own_ms = ex->req.body_timeout_ms;
+  return own_ms ? own_ms : ex->worker->config->body_timeout_ms;
+}
+
+static inline uint64_t dusk__ex_write_timeout_ms(const dusk__exchange_t *ex) {
+  uint64_t own_ms = ex->res.write_timeout_ms;
+  return own_ms ? own_ms : ex->worker->config->write_timeout_ms;
 }
 
 /* What a worker's exchanges share, and those to be used again. */

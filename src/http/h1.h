@@ -59,6 +59,7 @@ typedef struct dusk__h1 {
   int defect;                  /* a status for a header, else an error, 0 */
   dusk__extension_t extension; /* of the chunk that is being read */
   uint64_t content_length;     /* DUSK_OFF: chunked */
+  uint64_t max_body_bytes;     /* once it has a header; may be set anew */
   uint64_t body_received;
   uint64_t body_consumed; /* with its framing, if chunked */
   const char *piece;      /* of body, that was parsed last */

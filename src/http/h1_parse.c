@@ -105,8 +105,7 @@ static int on_headers_complete(llhttp_t *parser) {
   h1->content_length = chunked ? DUSK_OFF : parser->content_length;
   if (!chunked && h1->content_length > INT64_MAX) /* DUSK_OFF is one */
     return fail(h1, 400, 0);
-  if (!chunked && h1->content_length > h1->limits.body_bytes)
-    return fail(h1, 413, 0);
+  h1->max_body_bytes = h1->limits.body_bytes;
   h1->has_header = true;
   return h1->content_length == 0 ? 0 /* complete at once */ : HPE_PAUSED;
 }
@@ -140,7 +139,7 @@ static int on_chunk_header(llhttp_t *parser) {
 static int on_body(llhttp_t *parser, const char *at, size_t len) {
   dusk__h1_t *h1 = message(parser);
   h1->body_received += len;
-  if (h1->body_received > h1->limits.body_bytes)
+  if (h1->body_received > h1->max_body_bytes)
     return fail(h1, 0, DUSK_EBODYTOOLARGE);
   h1->piece = at;
   h1->piece_len = len;

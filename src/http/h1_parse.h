@@ -67,6 +67,13 @@ static inline size_t dusk__h1_unparsed(const dusk__h1_t *h1) {
   return h1->filled - h1->parsed;
 }
 
+/* Whether its body will be larger than it may be. A chunked one isn't known to
+ * be before it is. */
+static inline bool dusk__h1_is_too_large(const dusk__h1_t *h1) {
+  return h1->content_length != UINT64_MAX &&
+         h1->content_length > h1->max_body_bytes;
+}
+
 /* How many of the bytes that are not parsed, come or not, are this message's.
  * Where a chunked body ends isn't known: what comes after a last chunk may be a
  * further request, and is taken for one. */

@@ -1,6 +1,8 @@
-/* A request's body, as its handler asks for it: piece by piece, or whole. */
+/* A request's body, as its handler asks for it: piece by piece, or whole; and
+ * the limits of this one request. */
 #include "body.h"
 #include "connection.h"
+#include "h1_parse.h"
 
 #include <string.h>
 
@@ -22,6 +24,8 @@ static int ask(dusk__exchange_t *ex, dusk_body_cb cb, void *arg) {
   if (req->body_cb) return DUSK_EBODYTAKEN;
   if (!dusk__ex_is_connected(ex) || ex->res.ended) return UV_ECANCELED;
   assert(ex->stage == DUSK__STAGE_HANDLING);
+  /* Refused before a byte of it is read, and before 100 Continue. */
+  if (dusk__h1_is_too_large(&ex->h1)) dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
   req->body_cb = cb;
   req->body_arg = arg;
   req->body_state =
@@ -35,6 +39,29 @@ int dusk_request_body(dusk_request_t *handle, dusk_body_cb cb, void *arg) {
   if (cb == NULL) return UV_EINVAL;
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   return ex ? ask(ex, cb, arg) : UV_ECANCELED;
+}
+
+int dusk_request_set_max_body(dusk_request_t *handle, uint64_t max_bytes) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || ex->wire == NULL || ex->res.ended) return UV_ECANCELED;
+  if (ex->req.body_cb) return DUSK_EBODYTAKEN;
+  ex->h1.max_body_bytes = max_bytes;
+  return 0;
+}
+
+int dusk_request_set_body_timeout(dusk_request_t *handle, uint64_t timeout_ms) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || ex->wire == NULL) return UV_ECANCELED;
+  ex->req.body_timeout_ms = timeout_ms;
+  dusk__conn_wait_anew(dusk__conn_of_ex(ex));
+  return 0;
+}
+
+int dusk_request_set_timeout(dusk_request_t *handle, uint64_t timeout_ms) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex == NULL || ex->wire == NULL || ex->res.ended) return UV_ECANCELED;
+  if (timeout_ms == 0) timeout_ms = ex->worker->config->request_timeout_ms;
+  return dusk__steps_set_timeout(ex, timeout_ms);
 }
 
 void dusk_request_pause(dusk_request_t *handle) {
@@ -107,9 +134,7 @@ int dusk_request_collect(dusk_request_t *handle, size_t max_bytes,
   if (ex == NULL) return UV_ECANCELED;
   dusk__request_t *req = &ex->req;
   if (req->body_cb) return DUSK_EBODYTAKEN;
-  /* Refused before a byte of it is read, and before 100 Continue. */
-  if (ex->h1.content_length != DUSK_OFF && ex->h1.content_length > max_bytes)
-    dusk__body_fail(ex, DUSK_EBODYTOOLARGE);
+  if (max_bytes < ex->h1.max_body_bytes) ex->h1.max_body_bytes = max_bytes;
   int err = ask(ex, on_collect, ex);
   if (err < 0) return err;
   req->collect_cb = cb;

@@ -203,6 +203,15 @@ static void give_up(dusk__exchange_t *ex) {
   if (ex->res.err == 0) ex->res.err = UV_ECANCELED;
 }
 
+int dusk_response_set_write_timeout(dusk_response_t *handle,
+                                    uint64_t timeout_ms) {
+  dusk__exchange_t *ex = dusk__ex_of_response(handle);
+  if (ex == NULL || ex->wire == NULL) return UV_ECANCELED;
+  ex->res.write_timeout_ms = timeout_ms;
+  dusk__conn_wait_anew(dusk__conn_of_ex(ex));
+  return 0;
+}
+
 int dusk_response_on_end(dusk_response_t *handle, dusk_request_end_cb cb,
                          void *arg) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);

@@ -23,7 +23,7 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
   dusk__exchange_t *ex = dusk__ex_owning(req);
   req->timed = false;
   if (ex->wire == NULL || ex->res.ended ||
-      dusk_context_err(req->ctx) != UV_ETIMEDOUT)
+      dusk_context_cause(req->ctx) != &dusk_timed_out)
     return;
   ex->is_overdue = true;
   dusk__ex_go_on(ex);
@@ -42,11 +42,20 @@ static dusk__step_t step_overdue(dusk__exchange_t *ex) {
   return DUSK__STEP_ON;
 }
 
+int dusk__steps_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms) {
+  return dusk__contexts_set_timeout(ex, timeout_ms, on_request_timeout);
+}
+
+/* The server's time-out begins, if it has one. */
+static bool begin_timeout(dusk__exchange_t *ex) {
+  uint64_t timeout_ms = ex->worker->config->request_timeout_ms;
+  return timeout_ms == DUSK_OFF || dusk__steps_set_timeout(ex, timeout_ms) == 0;
+}
+
 static void dispatch(dusk__exchange_t *ex) {
   const dusk_server_config_t *config = ex->worker->config;
   assert(ex->stage == DUSK__STAGE_HEADER && ex->begun);
-  if (!dusk__h1_make_body_room(&ex->h1) ||
-      !dusk__contexts_begin_timeout(ex, on_request_timeout)) {
+  if (!dusk__h1_make_body_room(&ex->h1) || !begin_timeout(ex)) {
     refuse(ex, 503);
     return;
   }

@@ -27,6 +27,9 @@ dusk__step_t dusk__steps_next(dusk__exchange_t *ex, dusk__calls_t calls);
 /* Tells the handler, once, that all it wrote has gone to the kernel. */
 void dusk__steps_tell_drained(dusk__exchange_t *ex);
 
+/* The whole request's time-out, from now on: see dusk__contexts_set_timeout. */
+int dusk__steps_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms);
+
 /* How a connection ends that parts or is reset. */
 dusk__ending_t dusk__steps_ending(const dusk__exchange_t *ex);
 

@@ -168,6 +168,30 @@ DUSK_EXTERN int dusk_request_collect(dusk_request_t *req, size_t max_bytes,
                                      dusk_collect_cb cb,
                                      void *arg) DUSK_CHECK_RESULT;
 
+/* -- Its own limits -------------------------------------------------------- */
+/* In the place of the server's, for this request only: a middleware sets them
+ * for all routes below it, a handler for itself. Of the time-outs 0 is the
+ * server's again, DUSK_OFF is none. UV_ECANCELED for a request that is over, or
+ * whose client has gone. dusk_response_set_write_timeout is the fourth. Go:
+ * http.ResponseController, http.MaxBytesReader. */
+
+/* How large its body may be: beyond it is DUSK_EBODYTOOLARGE, by default told
+ * to the client as 413. A declared length is looked at when somebody asks for
+ * the body. 0 is none at all. DUSK_EBODYTAKEN when that has happened. */
+DUSK_EXTERN int dusk_request_set_max_body(dusk_request_t *req,
+                                          uint64_t max_bytes);
+
+/* How long its client may take between two reads of the body, as
+ * body_timeout_ms; and, from now on, what is left of it for all of the request,
+ * as request_timeout_ms: when it has passed its context ends with
+ * dusk_timed_out, and the server answers 503, or cuts an answer that has begun.
+ * A stream sets it to DUSK_OFF. Once somebody has asked for the context, whose
+ * deadline can't be put off, UV_EBUSY for a later one; UV_ENOMEM. */
+DUSK_EXTERN int dusk_request_set_body_timeout(dusk_request_t *req,
+                                              uint64_t timeout_ms);
+DUSK_EXTERN int dusk_request_set_timeout(dusk_request_t *req,
+                                         uint64_t timeout_ms) DUSK_CHECK_RESULT;
+
 /* The declared length; DUSK_OFF for a chunked body; 0 when there is none. */
 DUSK_EXTERN uint64_t dusk_request_content_length(const dusk_request_t *req);
 

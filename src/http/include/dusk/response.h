@@ -139,6 +139,12 @@ DUSK_EXTERN int dusk_response_on_drained(dusk_response_t *res,
                                          dusk_drained_cb cb,
                                          void *arg) DUSK_CHECK_RESULT;
 
+/* How long the client may take no byte of what was written, as
+ * write_timeout_ms, which 0 is again; DUSK_OFF is for ever. See
+ * dusk_request_set_timeout. UV_ECANCELED when there is no connection. */
+DUSK_EXTERN int dusk_response_set_write_timeout(dusk_response_t *res,
+                                                uint64_t timeout_ms);
+
 /* How a request went, once it is over. */
 typedef struct dusk_request_end {
   int status;           /* 0: no response header was sent */

@@ -146,14 +146,27 @@ static char *put_connection(char *to, const dusk__h1_head_t *head) {
 
 /* -- The header ------------------------------------------------------------ */
 
-/* The handler's, but for Connection. */
+/* RFC 9110, 15.4.5: a 304 says nothing of a body that the client has. */
+static bool has_no_type(const dusk__h1_head_t *head) {
+  return head->status == 304;
+}
+
+static bool is_type(const dusk__h1_line_t *line) {
+  static const char name[] = "Content-Type";
+  return dusk__h1_line_is(line, name, sizeof(name) - 1);
+}
+
+/* The handler's, but for Connection, and for what is not to be said. */
 static char *put_fields(char *to, const dusk__h1_head_t *head) {
   dusk__h1_fields_t *fields = head->fields;
+  bool no_type = has_no_type(head);
   if (fields->terminated) dusk__h1_fields_unterminate(fields);
-  if (!head->has_connection) return dusk__h1_put(to, fields->text, fields->len);
+  if (!head->has_connection && !no_type)
+    return dusk__h1_put(to, fields->text, fields->len);
   dusk__h1_line_t line;
   for (size_t at = 0; dusk__h1_line_at(fields, at, &line); at += line.len)
-    if (!is_connection(&line)) to = dusk__h1_put(to, line.at, line.len);
+    if (!is_connection(&line) && !(no_type && is_type(&line)))
+      to = dusk__h1_put(to, line.at, line.len);
   return to;
 }
 
@@ -184,7 +197,7 @@ char *dusk__h1_put_head(char *to, const dusk__h1_head_t *head) {
   assert(head->status >= 200 && head->framing != DUSK__FRAMED_UNDECIDED);
   to = put_first_lines(to, head);
   if (head->fields->len > 0) to = put_fields(to, head);
-  if (head->type) to = put_type(to, head->type);
+  if (head->type && !has_no_type(head)) to = put_type(to, head->type);
   to = put_framing(to, head);
   to = put_connection(to, head);
   return PUT_LITERAL(to, "\r\n");

@@ -4,6 +4,7 @@
 #include <dusk/context.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -81,7 +82,7 @@ static void each_framing(void **state) {
   assert_composed(&head, "HTTP/1.0 200 OK\r\n" DATE "\r\n");
 }
 
-static void status_lines(void **state) {
+static void srv_231_status_lines(void **state) {
   dusk__arena_t arena = {0};
   dusk__h1_fields_t none = {.arena = &arena};
   (void)state;
@@ -90,10 +91,48 @@ static void status_lines(void **state) {
   assert_composed(&head, "HTTP/1.1 404 Not Found\r\n" DATE LENGTH "\r\n");
   head.status = 299;
   assert_composed(&head, "HTTP/1.1 299 status code 299\r\n" DATE LENGTH "\r\n");
+  head.is_old = true;
+  assert_composed(&head, "HTTP/1.0 299 status code 299\r\n" DATE LENGTH
+                         "Connection: keep-alive\r\n\r\n");
+  head.is_old = false;
   head.status = 200;
   head.dated = NULL; /* the handler's own */
   add(&none, "Date", "d");
   assert_composed(&head, "HTTP/1.1 200 OK\r\nDate: d\r\n" LENGTH "\r\n");
+  dusk__arena_free(&arena);
+}
+
+/* Of what the client has it says nothing, whoever has set it. */
+static void srv_263_not_modified_has_no_type(void **state) {
+  dusk__arena_t arena = {0};
+  dusk__h1_fields_t fields = {.arena = &arena};
+  (void)state;
+  dusk__h1_head_t head = usual(&fields);
+  head.status = 304;
+  head.framing = DUSK__FRAMED_EMPTY;
+  head.type = "text/plain; charset=utf-8";
+  static const char wanted[] = "HTTP/1.1 304 Not Modified\r\n" DATE;
+  char text[200];
+  snprintf(text, sizeof(text), "%s\r\n", wanted);
+  assert_composed(&head, text);
+  add(&fields, "ETag", "\"1\"");
+  add(&fields, "content-type", "text/html");
+  add(&fields, "Connection", "x-hop");
+  add(&fields, "Content-Type", "text/css");
+  add(&fields, "X", "1");
+  head.type = NULL;
+  for (int has_connection = 0; has_connection < 2; has_connection++) {
+    head.has_connection = has_connection == 1;
+    snprintf(text, sizeof(text), "%sETag: \"1\"\r\nX: 1\r\n%s\r\n", wanted,
+             has_connection ? "Connection: x-hop\r\n" : "");
+    assert_composed(&head, text);
+  }
+  head.status = 204; /* SRV-262: which may have one */
+  snprintf(text, sizeof(text),
+           "HTTP/1.1 204 No Content\r\n" DATE
+           "ETag: \"1\"\r\ncontent-type: text/html\r\n"
+           "Content-Type: text/css\r\nX: 1\r\nConnection: x-hop\r\n\r\n");
+  assert_composed(&head, text);
   dusk__arena_free(&arena);
 }
 
@@ -227,7 +266,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_usual_answer),
       cmocka_unit_test(each_framing),
-      cmocka_unit_test(status_lines),
+      cmocka_unit_test(srv_231_status_lines),
+      cmocka_unit_test(srv_263_not_modified_has_no_type),
       cmocka_unit_test(connection_says_what_will_be),
       cmocka_unit_test(the_handlers_options_are_in_the_one_field),
       cmocka_unit_test(options_stay_within_the_bound),

@@ -455,7 +455,7 @@ def test_srv_219_220_continue_comes_when_the_body_is_asked_for(
                   f"{framing}\r\n\r\n")
         assert conn.response().status == 100
         conn.send(b"body" if "Length" in framing else chunked(b"body"))
-        assert conn.response().body == b"body"
+        assert conn.response().body == b"body"  # SRV-220: chunked, too
         assert conn.get().body == b"hello\n"  # SRV-224
 
 
@@ -486,8 +486,16 @@ def test_srv_222_final_answer_instead_of_continue(shared_lab):
 
 def test_srv_225_other_expectations_fail(shared_lab):
     with shared_lab.connect() as conn:
-        assert conn.post("/collect", b"x",
-                         headers=[("Expect", "tea")]).status == 417
+        response = conn.post("/collect", b"x", headers=[("Expect", "tea")])
+        assert (response.status, response.closes) == (417, True)
+        assert response.body == b"417 Expectation Failed\n"
+        assert conn.end() == "eof"
+
+
+def test_srv_226_the_handler_sees_the_expectation(shared_lab):
+    with shared_lab.connect() as conn:
+        response = conn.post("/show", b"", headers=EXPECT)
+        assert b"field Expect=100-continue\n" in response.body
 
 
 def test_srv_227_http_1_0_has_no_continue(shared_lab):
@@ -500,6 +508,7 @@ def test_srv_227_http_1_0_has_no_continue(shared_lab):
 
 
 def test_srv_230_237_238_239_what_a_response_says(shared_lab):
+    """SRV-237, SRV-238, SRV-239."""
     with shared_lab.connect() as conn:
         response = conn.get("/hello")
         assert (response.status, response.reason) == (200, "OK")
@@ -526,6 +535,7 @@ def test_srv_232_status_out_of_range_is_an_error(lab):
 
 
 def test_srv_234_236_fields(lab):
+    """SRV-236."""
     server = lab()
     with server.connect() as conn:
         response = conn.get("/fields")
@@ -574,9 +584,20 @@ def test_srv_246_unknown_length_is_chunked(shared_lab):
         assert conn.get("/hello").status == 200
 
 
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 2048, 2049, 4096,
+                                  16384, 16385, 65536, 262144, 1048576])
+def test_srv_379_bodies_of_all_sizes_come_whole(shared_lab, size):
+    with shared_lab.connect() as conn:
+        response = conn.get(f"/big?bytes={size}")
+        assert response.body == (b"abcdefghijklmnopqrstuvwxyz" *
+                                 (size // 26 + 1))[:size]
+        assert response.get("Content-Length") == str(size)
+
+
 @pytest.mark.parametrize("target, length", [
     ("/hello", "6"), ("/chunks", None), ("/big?bytes=100000", "100000")])
 def test_srv_256_257_head_has_no_body(shared_lab, target, length):
+    """SRV-257."""
     with shared_lab.connect() as conn:
         conn.request("HEAD", target).request("GET", "/hello")
         response = conn.response("HEAD")
@@ -587,6 +608,7 @@ def test_srv_256_257_head_has_no_body(shared_lab, target, length):
 
 @pytest.mark.parametrize("code", [204, 304])
 def test_srv_261_262_263_statuses_without_body(lab, code):
+    """SRV-262, SRV-263."""
     server = lab()
     with server.connect() as conn:
         conn.request("GET", f"/status?code={code}").request("GET", "/hello")
@@ -600,6 +622,7 @@ def test_srv_261_262_263_statuses_without_body(lab, code):
 
 
 def test_srv_313_318_an_aborted_response_never_looks_whole(lab):
+    """SRV-314, SRV-318."""
     server = lab()
     with server.connect() as conn:
         conn.request("GET", "/abort")

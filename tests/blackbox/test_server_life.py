@@ -314,6 +314,7 @@ UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "echo")]
 
 
 def test_srv_043_280_taken_over_connections_are_left_alone(run):
+    """SRV-280."""
     server = run(program("takeover"), "listen=127.0.0.1:0")
     with server.connect() as conn:
         conn.request("GET", "/", UPGRADE)
@@ -483,7 +484,7 @@ def test_request_timeout_ends_it(lab):
     server.err.wait("^watch: timed out$")
 
 
-def test_hard_cancel_of_the_drain_ends_it(lab):
+def test_srv_308_hard_cancel_of_the_drain_ends_it(lab):
     server = lab("bound=900", "grace=300")
     with begin(server, "/watch") as conn:
         server.err.wait("^watch begins$")

@@ -437,6 +437,44 @@ static void a_write_that_fails_later_closes(void **state) {
   was(200, UV_ECONNRESET, &dusk_client_gone);
 }
 
+/* -- What is nobody's error ------------------------------------------------ */
+
+static void count_error(dusk_server_t *server, int err, const char *text,
+                        void *count) {
+  (void)server;
+  (void)err;
+  (void)text;
+  ++*(int *)count;
+}
+
+/* What clients do and how they end is for on_request_end, if for anybody. */
+static void srv_321_clients_and_ends_are_no_errors(void **state) {
+  loopback_t *lb = *state;
+  int errors = 0;
+  dusk_server_config_t config = watched();
+  config.header_timeout_ms = 30;
+  config.on_error = count_error;
+  config.on_error_arg = &errors;
+  int client = hold(lb, config, GET_X);
+  errors = 0; /* of serving: that a seal may be slow */
+  will_reset(client);
+  leave(lb, client);
+  dusk_response_abort(lb->held.res);
+  client = connect_client(lb);
+  say(client, "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 400 ");
+  client = connect_client(lb);
+  say(client, "GET /x HTTP/1.1\r\nHo");
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 408 ");
+  hold_next(lb, connect_client(lb), GET_X);
+  begin_stop(lb, cancellable(lb));
+  dusk_server_close(lb->server); /* which cuts that one */
+  end_stop(lb);
+  assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
+  assert_int_equal(ends.count, 4);
+  assert_int_equal(errors, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(an_answered_one_has_ended),
@@ -462,6 +500,7 @@ int main(void) {
       house_test(a_reset_sends_nothing),
       house_test(a_client_that_has_reset_is_gone),
       house_test(a_write_that_fails_later_closes),
+      house_test(srv_321_clients_and_ends_are_no_errors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,6 +219,7 @@ static void the_handler_may_answer_a_failure_itself(void **state) {
 
 /* -- Response -------------------------------------------------------------- */
 
+/* SRV-236, SRV-245 */
 static void bad_arguments_are_errors(void **state) {
   loopback_t *lb = *state;
   int client = hold(lb, DEFAULTS, GET);
@@ -237,7 +238,7 @@ static void bad_arguments_are_errors(void **state) {
     assert_int_equal(dusk_response_add_header(res, bad[i][0], bad[i][1]),
                      UV_EINVAL);
   assert_int_equal(dusk_response_add_header(res, NULL, "v"), UV_EINVAL);
-  assert_int_equal(dusk_response_status(res, 199), UV_EINVAL);
+  assert_int_equal(dusk_response_status(res, 199), UV_EINVAL); /* SRV-232 */
   assert_int_equal(dusk_response_status(res, 1000), UV_EINVAL);
   assert_int_equal(dusk_response_status(res, 299), 0);
   assert_int_equal(dusk_response_add_header(res, "X", "caf\xc3\xa9"), 0);
@@ -248,6 +249,7 @@ static void bad_arguments_are_errors(void **state) {
   hear(lb, client, "0\r\n\r\n");
   /* SRV-231 */
   assert_has(lb->heard, "HTTP/1.1 299 status code 299\r\n");
+  assert_lacks(lb->heard, "Content-Length");
 }
 
 static void a_header_that_is_too_long_is_an_error(void **state) {
@@ -380,6 +382,7 @@ static void back_pressure_is_told(void **state) {
   dusk_response_end(lb->held.res, NULL, 0);
 }
 
+/* By its holder, long after the handler has returned: SRV-291, SRV-292. */
 static void srv_279_hijack(void **state) {
   loopback_t *lb = *state;
   int client = hold(lb, DEFAULTS,
@@ -391,8 +394,8 @@ static void srv_279_hijack(void **state) {
   dusk_context_t *ctx = held_context(lb);
   assert_int_equal(dusk_response_hijack(lb->held.res, &fd, &early, &early_len),
                    0);
-  assert_int_equal(dusk_context_err(ctx), UV_ECANCELED);
-  assert_memory_equal(early, "early", early_len); /* SRV-282 */
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_response_ended); /* SRV-290 */
+  assert_memory_equal(early, "early", early_len);                  /* SRV-282 */
   assert_int_equal(early_len, 5);
   free(early);
   /* SRV-280: no longer known to shutdown, and usable after it. */

@@ -96,6 +96,7 @@ static void a_length_is_declared_and_taken_back(void **state) {
   assert_int_equal(count_of(hear_body(lb), "Content-Length: 4\r\n"), 1);
 }
 
+/* SRV-237 */
 static void there_is_one_date(void **state) {
   loopback_t *lb = *state;
   dusk_response_t *res = hold_one(lb, GET);
@@ -114,14 +115,25 @@ static void there_is_one_date(void **state) {
   assert_int_equal(count_of(answer, "Date: "), 1);
 }
 
-static void the_encoding_is_the_servers(void **state) {
+/* SRV-249, SRV-250, SRV-251 */
+static void srv_248_the_encoding_is_the_servers(void **state) {
   loopback_t *lb = *state;
+  static const char *const encodings[] = {"chunked", "gzip", "identity"};
   dusk_response_t *res = hold_one(lb, GET);
-  assert_int_equal(
-      dusk_response_set_header(res, "Transfer-Encoding", "chunked"), UV_EINVAL);
+  assert_int_equal(dusk_response_set_header(res, "Content-Length", "4"), 0);
+  for (size_t i = 0; i < sizeof(encodings) / sizeof(*encodings); i++) {
+    assert_int_equal(
+        dusk_response_set_header(res, "Transfer-Encoding", encodings[i]),
+        UV_EINVAL);
+    assert_int_equal(
+        dusk_response_add_header(res, "transfer-encoding", encodings[i]),
+        UV_EINVAL);
+  }
   assert_null(dusk_response_get_header(res, "Transfer-Encoding"));
   assert_int_equal(dusk_response_remove_header(res, "Transfer-Encoding"), 0);
-  end_and_hear(lb);
+  const char *answer = end_and_hear(lb);
+  assert_has(answer, "\r\nContent-Length: 4\r\n"); /* as before */
+  assert_lacks(answer, "ransfer-");
 }
 
 /* RFC 9110, 7.6.1 */
@@ -259,17 +271,65 @@ static void a_body_that_is_refused_is_not_asked_for(void **state) {
   assert_lacks(answer, "100 Continue");
 }
 
+static void on_late_body(dusk_request_t *req, ssize_t nread, const char *data,
+                         void *arg) {
+  size_t *got = arg;
+  (void)req;
+  (void)data;
+  *got += nread > 0 ? (size_t)nread : 100;
+  assert_true(nread > 0 || nread == UV_EOF);
+}
+
+/* Who sends it without waiting has it read. */
+static void srv_223_behind_the_header_no_body_is_asked_for(void **state) {
+  loopback_t *lb = *state;
+  size_t got = 0;
+  dusk_response_t *res =
+      hold_one(lb, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n"
+                   "Expect: 100-continue\r\n\r\n");
+  assert_int_equal(dusk_response_write(res, NULL, 0), 0);
+  assert_int_equal(dusk_request_body(lb->held.req, on_late_body, &got), 0);
+  assert_has(hear(lb, lb->clients[0], "\r\n\r\n"), "Connection: close\r\n");
+  assert_lacks(lb->heard, "100 Continue");
+  say(lb->clients[0], "late");
+  AWAIT(lb, got == 104);
+  assert_int_equal(dusk_response_end(res, "body", 4), 0);
+  assert_string_equal(hear(lb, lb->clients[0], NULL), "4\r\nbody\r\n0\r\n\r\n");
+}
+
+static void on_no_body(dusk_request_t *req, ssize_t nread, const char *data,
+                       void *arg) {
+  (void)req;
+  (void)data;
+  *(ssize_t *)arg = nread;
+}
+
+static void srv_223_and_not_waited_for_without_end(void **state) {
+  loopback_t *lb = *state;
+  ssize_t ended = 0;
+  hold(lb, (dusk_server_config_t){.body_timeout_ms = 30},
+       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n"
+       "Expect: 100-continue\r\n\r\n");
+  assert_int_equal(dusk_response_write(lb->held.res, NULL, 0), 0);
+  assert_int_equal(dusk_request_body(lb->held.req, on_no_body, &ended), 0);
+  AWAIT(lb, ended);
+  assert_int_equal(ended, UV_ETIMEDOUT);
+  assert_int_equal(dusk_response_end(lb->held.res, "body", 4), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(a_field_may_be_copied_to_another),
       house_test(an_answer_before_a_large_body_says_close),
       house_test(a_body_that_is_refused_is_not_asked_for),
+      house_test(srv_223_behind_the_header_no_body_is_asked_for),
+      house_test(srv_223_and_not_waited_for_without_end),
       house_test(set_add_remove_and_get),
       house_test(values_given_out_are_written_whole),
       house_test(text_leaves_the_handlers_type),
       house_test(a_length_is_declared_and_taken_back),
       house_test(there_is_one_date),
-      house_test(the_encoding_is_the_servers),
+      house_test(srv_248_the_encoding_is_the_servers),
       house_test(connection_is_said_once),
       house_test(close_can_be_taken_back),
       house_test(many_options_fit),

@@ -65,6 +65,7 @@ static struct rlimit use_up_descriptors(void) {
   return before;
 }
 
+/* And told, once: SRV-319, SRV-320. */
 static void errors_that_repeat_are_waited_out(void **state) {
   loopback_t *lb = *state;
   static const int errors[] = {EPERM, ECONNABORTED, EPROTO, EMFILE};

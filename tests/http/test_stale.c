@@ -152,6 +152,7 @@ static void use_request(dusk_request_t *req) {
   assert_null(dusk_request_value(req, &key));
 }
 
+/* SRV-278 */
 static void a_late_answer_reaches_nobody(void **state) {
   (void)state;
   for (int same_connection = 0; same_connection < 2; same_connection++) {

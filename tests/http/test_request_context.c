@@ -85,15 +85,22 @@ static void srv_308_a_stop_spares_it_until_the_grace(void **state) {
   loopback_t *lb = *state;
   hold(lb, DEFAULTS, GET);
   dusk_context_t *ctx = held_context(lb);
-  dusk_context_t *bound = cancellable(lb);
-  begin_stop(lb, bound);
+  assert_int_equal(dusk_context_deadline(ctx), DUSK_OFF);
+  dusk_context_t *far = bound_of(lb, 60000);
+  begin_stop(lb, far);
   turn(lb, 5);
   assert_int_equal(dusk_context_err(ctx), 0);
-  dusk_context_cancel(bound, NULL);
+  assert_true(dusk_context_deadline(ctx) <= dusk_context_deadline(far));
+  /* And one that is at its end. */
+  int status;
+  dusk_context_t *near = cancellable(lb);
+  call_shutdown(lb, near, &status);
+  dusk_context_cancel(near, NULL);
   AWAIT(lb, dusk_context_err(ctx) != 0);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_drain_cancelled);
   assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), 0);
   end_stop(lb);
+  AWAIT(lb, status != 1);
 }
 
 static void srv_309_each_request_has_its_own(void **state) {

@@ -34,6 +34,7 @@ static void srv_233_the_last_status_before_the_header_counts(void **state) {
   assert_int_equal(dusk_response_status(res, 500), 0);
   assert_int_equal(dusk_response_status(res, 1000), UV_EINVAL); /* SRV-232 */
   assert_int_equal(dusk_response_status(res, 99), UV_EINVAL);
+  assert_int_equal(dusk_response_status(res, 101), UV_EINVAL); /* SRV-271 */
   assert_int_equal(dusk_response_status(res, 201), 0);
   assert_int_equal(dusk_response_write(res, "a", 1), 0);
   assert_int_equal(dusk_response_status(res, 500), DUSK_EHEADERSENT);

@@ -9,6 +9,7 @@
 #include "body.h"
 #include "chars.h"
 #include "h1_parse.h"
+#include "reply.h"
 
 #include <stdlib.h>
 
@@ -471,6 +472,11 @@ static void on_ended(dusk__stream_t *stream, int err) {
     close_conn(conn, endings[phase_of(conn)]);
 }
 
+/* The start of a body goes out before it is known how long it will be. */
+static void on_held(dusk__stream_t *stream) {
+  dusk__reply_frame_by_chunks(conn_of_stream(stream)->ex);
+}
+
 static void on_flushed(dusk__stream_t *stream, int err) {
   dusk__conn_t *conn = conn_of_stream(stream);
   if (err < 0)
@@ -482,6 +488,7 @@ static void on_flushed(dusk__stream_t *stream, int err) {
 const dusk__stream_events_t dusk__conn_events = {.room = on_room,
                                                  .read = on_read,
                                                  .ended = on_ended,
+                                                 .held = on_held,
                                                  .flushed = on_flushed,
                                                  .closed = on_closed};
 

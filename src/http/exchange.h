@@ -95,8 +95,10 @@ typedef struct dusk__response {
   void *drained_arg;
   const char *type; /* Content-Type, if that isn't among `fields`; or NULL */
   dusk__framing_t framing;
-  int status;  /* 0: not set */
-  int err;     /* why it is not whole */
+  uint32_t slot_at; /* FRAMED_LATER: where the gathered bytes say so */
+  uint32_t body_at; /* and where its body begins there */
+  int status;       /* 0: not set */
+  int err;          /* why it is not whole */
   int cut_err; /* what its callbacks are told when the connection has gone */
   bool has_date : 1;
   bool has_connection : 1; /* the handler's own, among `fields` */

@@ -170,14 +170,26 @@ static char *put_fields(char *to, const dusk__h1_head_t *head) {
   return to;
 }
 
-static char *put_framing(char *to, const dusk__h1_head_t *head) {
+void dusk__h1_put_length_line(char *slot, uint64_t length) {
+  char digits[20];
+  size_t len = (size_t)(dusk__h1_put_number(digits, length) - digits);
+  char *end = slot + DUSK__H1_SLOT_BYTES - 2;
+  char *to = PUT_LITERAL(slot, "Content-Length:");
+  assert(to + len < end);
+  memset(to, ' ', (size_t)(end - to) - len);
+  memcpy(end - len, digits, len);
+}
+
+static char *put_framing(char *to, dusk__h1_head_t *head) {
   if (head->length != DUSK_OFF && !dusk__h1_forbids_body(head->status)) {
     to = PUT_LITERAL(to, "Content-Length: ");
     to = dusk__h1_put_number(to, head->length);
     to = PUT_LITERAL(to, "\r\n");
   }
-  if (head->framing == DUSK__FRAMED_BY_CHUNKS)
-    to = PUT_LITERAL(to, "Transfer-Encoding: chunked\r\n");
+  head->slot = to;
+  if (head->framing == DUSK__FRAMED_BY_CHUNKS ||
+      head->framing == DUSK__FRAMED_LATER)
+    to = PUT_LITERAL(to, DUSK__H1_CHUNKED_LINE);
   return to;
 }
 
@@ -193,7 +205,7 @@ size_t dusk__h1_head_bound(const dusk__h1_head_t *head) {
   return head->fields->len + head->fields->len / 2 + type_len + SLACK_BYTES;
 }
 
-char *dusk__h1_put_head(char *to, const dusk__h1_head_t *head) {
+char *dusk__h1_put_head(char *to, dusk__h1_head_t *head) {
   assert(head->status >= 200 && head->framing != DUSK__FRAMED_UNDECIDED);
   to = put_first_lines(to, head);
   if (head->fields->len > 0) to = put_fields(to, head);

@@ -15,6 +15,7 @@ typedef enum dusk__framing {
   DUSK__FRAMED_BY_LENGTH,
   DUSK__FRAMED_BY_CHUNKS,
   DUSK__FRAMED_BY_CLOSE,
+  DUSK__FRAMED_LATER, /* as chunks, until it is known better */
   DUSK__FRAMED_EMPTY, /* HEAD, 204, 304: no body goes out */
 } dusk__framing_t;
 
@@ -52,12 +53,19 @@ typedef struct dusk__h1_head {
   bool has_connection;           /* among `fields` */
   bool close;                    /* the connection ends with it */
   bool says_close;               /* also where HTTP/1.0 would do so unsaid */
+  char *slot;                    /* written: the line of what is FRAMED_LATER */
 } dusk__h1_head_t;
 
 /* A bound on its length. */
 size_t dusk__h1_head_bound(const dusk__h1_head_t *head);
 /* Each put_ gives what is behind the text that it has written. */
-char *dusk__h1_put_head(char *to, const dusk__h1_head_t *head);
+char *dusk__h1_put_head(char *to, dusk__h1_head_t *head);
+
+/* The line that says chunked, and one that is as long and says how long a body
+ * is, for one of less than 10^10 bytes. */
+#define DUSK__H1_CHUNKED_LINE "Transfer-Encoding: chunked\r\n"
+enum { DUSK__H1_SLOT_BYTES = sizeof(DUSK__H1_CHUNKED_LINE) - 1 };
+void dusk__h1_put_length_line(char *slot, uint64_t length);
 
 /* Whether no body is allowed: RFC 9110, 6.4.1. */
 static inline bool dusk__h1_forbids_body(int status) {

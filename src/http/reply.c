@@ -11,7 +11,13 @@
 /* RFC 9112, 6: how the client will find the end. */
 static void decide_framing(dusk__exchange_t *ex, uint64_t length) {
   dusk__response_t *res = &ex->res;
-  if (dusk__h1_forbids_body(res->status) || ex->h1.is_head) {
+  bool is_later = res->framing == DUSK__FRAMED_LATER && length == DUSK_OFF &&
+                  ex->h1.version_minor > 0;
+  if (dusk__h1_forbids_body(res->status)) {
+    res->framing = DUSK__FRAMED_EMPTY;
+  } else if (is_later) {
+    res->framing = DUSK__FRAMED_LATER;
+  } else if (ex->h1.is_head) {
     res->framing = DUSK__FRAMED_EMPTY;
   } else if (length != DUSK_OFF) {
     res->framing = DUSK__FRAMED_BY_LENGTH;
@@ -55,13 +61,57 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
                           .close = res->close,
                           .says_close = res->refused};
   size_t bound = dusk__h1_head_bound(&head);
+  if (res->framing == DUSK__FRAMED_LATER)
+    bound +=
+        DUSK__GATHERED_BODY_BYTES + DUSK__H1_MAX_CHUNK_HEAD; /* behind it */
   char *to = dusk__stream_reserve(&ex->wire->stream, bound);
   if (to == NULL) return UV_ECANCELED;
   size_t len = (size_t)(dusk__h1_put_head(to, &head) - to);
   assert(len <= bound);
   dusk__stream_commit(&ex->wire->stream, len);
   res->header_sent = true;
+  if (res->framing == DUSK__FRAMED_LATER) {
+    const dusk__gather_t *gather = dusk__stream_hold(&ex->wire->stream);
+    res->slot_at = (uint32_t)(head.slot - gather->bytes);
+    res->body_at = (uint32_t)gather->len;
+  }
   return 0;
+}
+
+/* Puts `text` in the place of `len` bytes at `at`. */
+static void replace(dusk__gather_t *gather, size_t at, size_t len,
+                    const char *text, size_t text_len) {
+  char *to = gather->bytes + at;
+  assert(gather->len - len + text_len <= DUSK__GATHER_BYTES);
+  memmove(to + text_len, to + len, gather->len - at - len);
+  memcpy(to, text, text_len);
+  gather->len = gather->len - len + text_len;
+}
+
+void dusk__reply_frame_by_length(dusk__exchange_t *ex) {
+  dusk__response_t *res = &ex->res;
+  assert(res->framing == DUSK__FRAMED_LATER);
+  dusk__gather_t *gather = dusk__stream_let_go(&ex->wire->stream);
+  dusk__h1_put_length_line(gather->bytes + res->slot_at, res->body_bytes);
+  res->declared_length = res->body_bytes;
+  res->framing = ex->h1.is_head ? DUSK__FRAMED_EMPTY : DUSK__FRAMED_BY_LENGTH;
+}
+
+void dusk__reply_frame_by_chunks(dusk__exchange_t *ex) {
+  dusk__response_t *res = &ex->res;
+  assert(res->framing == DUSK__FRAMED_LATER);
+  dusk__gather_t *gather = dusk__stream_let_go(&ex->wire->stream);
+  if (ex->h1.is_head) { /* there, neither is said */
+    replace(gather, res->slot_at, DUSK__H1_SLOT_BYTES, "", 0);
+    res->framing = DUSK__FRAMED_EMPTY;
+    return;
+  }
+  char head[DUSK__H1_MAX_CHUNK_HEAD];
+  size_t len = (size_t)(dusk__h1_put_chunk_head(head, res->body_bytes) - head);
+  replace(gather, res->body_at, 0, head, len);
+  replace(gather, gather->len, 0, DUSK__H1_CHUNK_TAIL,
+          sizeof(DUSK__H1_CHUNK_TAIL) - 1);
+  res->framing = DUSK__FRAMED_BY_CHUNKS;
 }
 
 bool dusk__reply_has_type(const dusk__exchange_t *ex) {

@@ -6,11 +6,18 @@
 
 /* Writes the header: framing is decided, and with it, whether the connection
  * must close after it (res.close, which the caller may have set). `length` is
- * the body's, DUSK_OFF if not known. 0, or UV_ECANCELED if the stream has
+ * the body's, DUSK_OFF if not known: then the caller may have set FRAMED_LATER,
+ * if there is body to follow. 0, or UV_ECANCELED if the stream has
  * failed. */
 int dusk__reply_head(dusk__exchange_t *ex, uint64_t length);
 
 #define DUSK__TEXT_TYPE "text/plain; charset=utf-8"
+
+/* A body that is FRAMED_LATER: by its length, if all of it is gathered at the
+ * response's end; else by chunks, from now on. */
+enum { DUSK__GATHERED_BODY_BYTES = 2048 };
+void dusk__reply_frame_by_length(dusk__exchange_t *ex);
+void dusk__reply_frame_by_chunks(dusk__exchange_t *ex);
 
 /* Whether the handler has set Content-Type itself. */
 bool dusk__reply_has_type(const dusk__exchange_t *ex);

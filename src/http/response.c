@@ -19,6 +19,7 @@ static bool is_last(dusk__exchange_t *ex) {
          dusk__conn_is_last(dusk__conn_of_ex(ex));
 }
 
+/* `length`: the body's, if the response ends with it. */
 static int put_header(dusk__exchange_t *ex, uint64_t length) {
   dusk__reply_tell(ex);
   if (!dusk__ex_is_connected(ex) || ex->res.header_sent) return UV_ECANCELED;
@@ -32,11 +33,27 @@ static int failure_of(const dusk__stream_t *stream) {
   return err == 0 || err == UV_ENOMEM ? err : UV_ECANCELED;
 }
 
+/* Whether it may wait for the response's end, to tell a length. */
+static bool is_small(const dusk__response_t *res, size_t len,
+                     dusk_release_cb release) {
+  return release == NULL && len <= DUSK__GATHERED_BODY_BYTES &&
+         res->body_bytes <= DUSK__GATHERED_BODY_BYTES - len;
+}
+
 /* One piece of body, framed. */
 static int put_body(dusk__exchange_t *ex, const void *data, size_t len,
                     dusk_release_cb *release, void *arg) {
   dusk__response_t *res = &ex->res;
   dusk__stream_t *stream = &ex->wire->stream;
+  if (res->framing == DUSK__FRAMED_LATER && is_small(res, len, *release)) {
+    res->body_bytes += len;
+    return ex->h1.is_head ? 0 : dusk__stream_write(stream, data, len);
+  }
+  if (res->framing == DUSK__FRAMED_LATER) dusk__reply_frame_by_chunks(ex);
+  if (res->framing == DUSK__FRAMED_EMPTY) {
+    res->body_bytes += len;
+    return 0;
+  }
   bool chunked = res->framing == DUSK__FRAMED_BY_CHUNKS;
   if (chunked) {
     char head[DUSK__H1_MAX_CHUNK_HEAD];
@@ -65,6 +82,8 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
   if (!res->header_sent) {
     /* What a HEAD response's length would be is only known by its body. */
     uint64_t length = last && (len > 0 || !ex->h1.is_head) ? len : DUSK_OFF;
+    if (!last && len > 0 && is_small(res, len, *release))
+      res->framing = DUSK__FRAMED_LATER;
     int err = put_header(ex, length);
     if (err < 0) return err;
   }
@@ -73,10 +92,6 @@ static int respond(dusk__exchange_t *ex, const void *data, size_t len,
   if (res->declared_length != DUSK_OFF &&
       len > res->declared_length - res->body_bytes)
     return DUSK_ELENGTH;
-  if (res->framing == DUSK__FRAMED_EMPTY) {
-    res->body_bytes += len;
-    return 0;
-  }
   return put_body(ex, data, len, release, arg);
 }
 
@@ -108,6 +123,7 @@ static void let_go(dusk__exchange_t *ex) {
 
 static int finish_framing(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
+  if (res->framing == DUSK__FRAMED_LATER) dusk__reply_frame_by_length(ex);
   if (res->framing == DUSK__FRAMED_BY_CHUNKS) {
     dusk__stream_write(&ex->wire->stream, DUSK__H1_LAST_CHUNK,
                        sizeof(DUSK__H1_LAST_CHUNK) - 1);

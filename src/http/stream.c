@@ -198,6 +198,8 @@ static int write_parts(dusk__stream_t *stream, part_t parts[], unsigned count) {
 /* What was gathered, which is then gone from there. */
 static part_t gathered(dusk__stream_t *stream) {
   dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
+  if (gather->is_held) events_of(stream)->held(stream);
+  assert(!gather->is_held);
   part_t part = {.data = gather->bytes, .len = gather->len};
   gather->len = 0;
   return part;
@@ -229,7 +231,10 @@ char *dusk__stream_reserve_more(dusk__stream_t *stream, size_t len) {
   if (stream->err) return NULL;
   if (gather->stream != stream && gather->len > 0)
     dusk__stream_flush(gather->stream); /* it is being advanced up the stack */
-  if (gather->stream != stream) gather->len = 0;
+  if (gather->stream != stream) {
+    gather->len = 0; /* its stream has failed */
+    gather->is_held = false;
+  }
   gather->stream = stream;
   if (DUSK__GATHER_BYTES - gather->len < len && dusk__stream_flush(stream) < 0)
     return NULL;
@@ -330,6 +335,7 @@ static void leave(dusk__stream_t *stream) {
   if (gather->stream == stream) {
     gather->stream = NULL;
     gather->len = 0;
+    gather->is_held = false;
   }
   if (worker->closing && stream->fd >= 0) worker->closing(worker, stream->fd);
 }

@@ -37,6 +37,8 @@ typedef struct dusk__stream_events {
   void (*read)(dusk__stream_t *stream, const char *bytes, size_t len);
   /* Nothing more comes: UV_EOF or an error. */
   void (*ended)(dusk__stream_t *stream, int err);
+  /* What was gathered is held, and about to go. */
+  void (*held)(dusk__stream_t *stream);
   /* All that was queued has gone, or `err` has come. */
   void (*flushed)(dusk__stream_t *stream, int err);
   /* The last of all, after close: the memory is the owner's. */
@@ -48,6 +50,7 @@ typedef struct dusk__gather {
   const dusk__stream_events_t *events;
   char *bytes;
   size_t len;
+  bool is_held; /* its end may still be changed, until the stream's event */
   dusk__stream_t *stream; /* whose bytes they are */
 } dusk__gather_t;
 
@@ -101,6 +104,21 @@ static inline void dusk__stream_commit(dusk__stream_t *stream, size_t len) {
   dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
   assert(gather->stream == stream && len <= DUSK__GATHER_BYTES - gather->len);
   gather->len += len;
+}
+
+/* What was gathered may be changed in its place until it goes out, which the
+ * stream's event tells; let_go: no more. */
+static inline dusk__gather_t *dusk__stream_hold(dusk__stream_t *stream) {
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
+  assert(gather->stream == stream && !gather->is_held);
+  gather->is_held = true;
+  return gather;
+}
+static inline dusk__gather_t *dusk__stream_let_go(dusk__stream_t *stream) {
+  dusk__gather_t *gather = dusk__stream_worker(stream)->gather;
+  assert(gather->stream == stream && gather->is_held);
+  gather->is_held = false;
+  return gather;
 }
 
 /* Gathers a copy, or writes at once what is large. */

@@ -578,8 +578,18 @@ def test_srv_243_writing_more_than_declared_fails_whole(lab):
 
 def test_srv_246_unknown_length_is_chunked(shared_lab):
     with shared_lab.connect() as conn:
-        response = conn.get("/chunks?count=3")
+        response = conn.get("/chunks?count=300")
         assert response.get("Transfer-Encoding") == "chunked"
+        assert response.body == b"".join(b"part %d\n" % i for i in range(300))
+        assert conn.get("/hello").status == 200
+
+
+def test_srv_239_a_short_body_that_is_written_piecewise_has_a_length(
+        shared_lab):
+    with shared_lab.connect() as conn:
+        response = conn.get("/chunks?count=3")
+        assert response.get("Transfer-Encoding") is None
+        assert response.get("Content-Length") == "21"
         assert response.body == b"part 0\npart 1\npart 2\n"
         assert conn.get("/hello").status == 200
 
@@ -595,7 +605,8 @@ def test_srv_379_bodies_of_all_sizes_come_whole(shared_lab, size):
 
 
 @pytest.mark.parametrize("target, length", [
-    ("/hello", "6"), ("/chunks", None), ("/big?bytes=100000", "100000")])
+    ("/hello", "6"), ("/chunks?count=3", "21"), ("/chunks?count=300", None),
+    ("/big?bytes=100000", "100000")])
 def test_srv_256_257_head_has_no_body(shared_lab, target, length):
     """SRV-257."""
     with shared_lab.connect() as conn:

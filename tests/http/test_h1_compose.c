@@ -27,7 +27,7 @@ static dusk__h1_head_t usual(dusk__h1_fields_t *fields) {
                            .dated = &dated};
 }
 
-static void assert_composed(const dusk__h1_head_t *head, const char *wanted) {
+static void assert_composed(dusk__h1_head_t *head, const char *wanted) {
   size_t bound = dusk__h1_head_bound(head);
   char *text = malloc(bound + 1);
   char *end = dusk__h1_put_head(text, head);

@@ -151,7 +151,71 @@ static void srv_255_it_goes_out_when_the_handler_returns(void **state) {
   ssize_t len = recv(inside.client, text, sizeof(text) - 1, 0);
   assert_true(len > 0);
   text[len] = '\0';
-  assert_has(text, "\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+  assert_has(text, "Content-Length:          6\r\n\r\nonetwo");
+}
+
+/* Writes pieces of these sizes, and ends with the last one. */
+static void write_sizes(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  char body[4096];
+  (void)req;
+  const size_t *sizes = arg;
+  memset(body, 'x', sizeof(body));
+  for (; sizes[1]; sizes++)
+    assert_true(dusk_response_write(res, body, *sizes) >= 0);
+  assert_int_equal(dusk_response_end(res, body, *sizes), 0);
+}
+
+static const char *answer_in(loopback_t *lb, const size_t *sizes,
+                             const char *request) {
+  serve(lb, (dusk_server_config_t){.handler = write_sizes,
+                                   .handler_arg = (void *)sizes});
+  int client = connect_client(lb);
+  say(client, request);
+  hear(lb, client, "\r\n\r\n");
+  turn(lb, 3);
+  end_all(lb);
+  return lb->heard;
+}
+
+/* SRV-257: HEAD tells what GET would. */
+static void srv_239_what_fits_until_the_end_has_a_length(void **state) {
+  static const struct {
+    size_t sizes[5];
+    const char *length;
+  } cases[] = {{{1, 2047}, "Content-Length:       2048\r\n"},
+               {{2047, 1}, "Content-Length:       2048\r\n"},
+               {{700, 700, 648}, "Content-Length:       2048\r\n"},
+               {{1, 1}, "Content-Length:          2\r\n"},
+               {{1, 2048}, NULL},
+               {{2048, 1}, NULL},
+               {{2049, 1}, NULL},
+               {{1000, 1000, 1000, 1000}, NULL}};
+  loopback_t *lb = *state;
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    answer_in(lb, cases[i].sizes, GET);
+    const char *length =
+        cases[i].length ? cases[i].length : "Transfer-Encoding: chunked\r\n";
+    assert_has(lb->heard, length);
+    answer_in(lb, cases[i].sizes, HEAD);
+    if (cases[i].length)
+      assert_has(lb->heard, length);
+    else
+      assert_lacks(lb->heard, "Content-Length");
+    assert_lacks(lb->heard, "Transfer-Encoding: chunked\r\nC");
+  }
+}
+
+/* Each answer of a batch has its own; so has the one before a large one. */
+static void lengths_of_a_batch_are_their_own(void **state) {
+  static const size_t sizes[] = {3, 4, 0};
+  loopback_t *lb = *state;
+  serve(lb, (dusk_server_config_t){.handler = write_sizes,
+                                   .handler_arg = (void *)sizes});
+  int client = connect_client(lb);
+  say(client,
+      GET GET HEAD "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  hear(lb, client, NULL);
+  assert_int_equal(count_of(lb->heard, "Content-Length:          7\r\n"), 4);
 }
 
 /* Takes all to the last chunk, of which lb->heard keeps the last `len` bytes.
@@ -278,6 +342,8 @@ int main(void) {
       house_test(srv_252_what_is_written_needs_no_flush),
       house_test(srv_247_a_write_is_a_chunk),
       house_test(srv_255_it_goes_out_when_the_handler_returns),
+      house_test(srv_239_what_fits_until_the_end_has_a_length),
+      house_test(lengths_of_a_batch_are_their_own),
       house_test(srv_276_by_reference_nothing_is_copied),
       house_test(srv_258_head_tells_a_length_that_is_known),
       house_test(srv_260_head_has_the_declared_length),

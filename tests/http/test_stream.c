@@ -63,6 +63,12 @@ static void on_ended(dusk__stream_t *stream, int err) {
   end_of(stream)->ended_err = err;
 }
 
+/* What is held gets a '.' behind it. */
+static void on_held(dusk__stream_t *stream) {
+  dusk__gather_t *held = dusk__stream_let_go(stream);
+  held->bytes[held->len++] = '.';
+}
+
 static void on_flushed(dusk__stream_t *stream, int err) {
   end_of(stream)->flushed++;
   end_of(stream)->flushed_err = err;
@@ -72,8 +78,8 @@ static void on_closed(dusk__stream_t *stream) {
   end_of(stream)->closed++;
 }
 
-static const dusk__stream_events_t events = {room, on_read, on_ended,
-                                             on_flushed, on_closed};
+static const dusk__stream_events_t events = {room,    on_read,    on_ended,
+                                             on_held, on_flushed, on_closed};
 
 static void on_descriptor_closing(dusk__worker_t *worker, int fd) {
   assert_ptr_equal(worker, &lone.worker);

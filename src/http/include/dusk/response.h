@@ -115,10 +115,12 @@ DUSK_EXTERN int dusk_response_end(dusk_response_t *res, const void *data,
 
 /* Streams a piece of body: the header first, if it has not been written, with
  * Transfer-Encoding: chunked unless a length was declared; on HTTP/1.0 the end
- * of such a body is the connection's. `len` 0 writes just the header. Returns
- * 0; 1 when taken but the client is behind: better wait for on_drained; or
- * UV_ECANCELED, DUSK_ENOBODY, DUSK_ELENGTH (nothing of it is sent),
- * DUSK_EHIJACKED, UV_ENOMEM. `data` is copied or sent before it returns. */
+ * of such a body is the connection's. What is written and ended within one
+ * callback, and is at most 2,048 bytes, gets a Content-Length. `len` 0 writes
+ * just the header. Returns 0; 1 when taken but the client is behind: better
+ * wait for on_drained; or UV_ECANCELED, DUSK_ENOBODY, DUSK_ELENGTH (nothing of
+ * it is sent), DUSK_EHIJACKED, UV_ENOMEM. `data` is copied or sent before it
+ * returns. */
 DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
                                     size_t len);
 

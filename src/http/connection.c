@@ -60,6 +60,15 @@ static void note_answer(dusk__conn_t *conn) {
   }
 }
 
+static void tell_state(dusk__conn_t *conn, dusk__phase_t phase) {
+  static const dusk_conn_state_t states[DUSK__PHASES] = {
+      [DUSK__NEW] = DUSK_CONN_NEW,       [DUSK__ACTIVE] = DUSK_CONN_ACTIVE,
+      [DUSK__IDLE] = DUSK_CONN_IDLE,     [DUSK__HIJACKED] = DUSK_CONN_HIJACKED,
+      [DUSK__CLOSED] = DUSK_CONN_CLOSED,
+  };
+  if (phase != DUSK__LINGERING) dusk__wire_tell(&conn->wire, states[phase]);
+}
+
 static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   dusk__worker_t *worker = worker_of(conn);
   bool was_active = phase_of(conn) == DUSK__ACTIVE;
@@ -68,6 +77,7 @@ static void set_phase(dusk__conn_t *conn, dusk__phase_t phase) {
   uint64_t now_ms =
       phase == DUSK__ACTIVE ? conn->member.since_ms : dusk__fresh_ms(worker);
   dusk__census_move(worker->census, &conn->member, phase, now_ms);
+  if (worker->config->on_conn_state) tell_state(conn, phase);
   if (!was_active) return;
   conn->watched.is_looked_at = false;
   if (phase == DUSK__IDLE || ending_of(conn) == DUSK__ANSWERED ||
@@ -551,6 +561,10 @@ void dusk__conn_know_peer(dusk__conn_t *conn) {
   dusk__peer_note_answer(conn->watched.peer, answered_ms);
 }
 
+void dusk__conn_close_idle(dusk__conn_t *conn) {
+  close_idle(conn);
+}
+
 void dusk__conn_look(dusk__conn_t *conn) {
   dusk__batch_look(&conn->watched, dusk__stream_unread(&conn->wire.stream));
 }
@@ -627,7 +641,11 @@ void dusk__conn_init(dusk__conn_t *conn, int fd,
 void dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker) {
   dusk__worker_ref(worker);
   dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
-  if (dusk__stream_open(&conn->wire.stream, worker) < 0) {
+  bool is_open = dusk__stream_open(&conn->wire.stream, worker) == 0;
+  if (worker->config->on_conn_state) tell_state(conn, DUSK__NEW);
+  if (is_open && worker->config->on_conn_context)
+    is_open = dusk__wire_begin(&conn->wire) == 0;
+  if (!is_open) {
     close_conn(conn, DUSK__CUT);
     return;
   }

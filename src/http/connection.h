@@ -61,6 +61,8 @@ void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait);
 
 /* A drain has begun, or the connection came since: asks who its peer is. */
 void dusk__conn_know_peer(dusk__conn_t *conn);
+/* Closes one that is IDLE, as its time-out does. */
+void dusk__conn_close_idle(dusk__conn_t *conn);
 /* What has come by now is the batch that will be answered. */
 void dusk__conn_look(dusk__conn_t *conn);
 /* Sets its time-outs anew. */

@@ -1,16 +1,19 @@
 #include "contexts.h"
 
-static dusk_context_t *of_wire(dusk__wire_t *wire) {
-  if (wire->ctx == NULL &&
-      dusk_context_with_cancel(dusk__stream_worker(&wire->stream)->ctx,
-                               &wire->ctx) < 0)
-    return NULL;
+int dusk__contexts_give(dusk__wire_t *wire, dusk_context_t *parent) {
+  assert(wire->ctx == NULL);
+  return dusk_context_with_cancel(parent, &wire->ctx);
+}
+
+dusk_context_t *dusk__contexts_of_wire(dusk__wire_t *wire) {
+  dusk_context_t *parent = dusk__stream_worker(&wire->stream)->ctx;
+  if (wire->ctx == NULL && dusk__contexts_give(wire, parent) < 0) return NULL;
   return wire->ctx;
 }
 
 static dusk_context_t *make(dusk__exchange_t *ex, uint64_t deadline_ns) {
   dusk__request_t *req = &ex->req;
-  dusk_context_t *parent = of_wire(ex->wire);
+  dusk_context_t *parent = dusk__contexts_of_wire(ex->wire);
   if (parent == NULL) return NULL;
   /* One without a deadline may be given one later. */
   if (dusk_context_with_deadline(parent, deadline_ns, &dusk_timed_out,

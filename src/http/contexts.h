@@ -15,6 +15,11 @@ dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex);
 int dusk__contexts_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms,
                                dusk_waiter_cb cb);
 
+/* The connection's, borrowed; NULL when memory ran out. It is made when it is
+ * asked for, or before, as a child of `parent`. */
+dusk_context_t *dusk__contexts_of_wire(dusk__wire_t *wire);
+int dusk__contexts_give(dusk__wire_t *wire, dusk_context_t *parent);
+
 /* Ends the connection's, if there is one, and so those of its requests. */
 void dusk__contexts_client_gone(dusk__wire_t *wire);
 /* The connection's end. */

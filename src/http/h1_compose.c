@@ -215,6 +215,13 @@ char *dusk__h1_put_head(char *to, dusk__h1_head_t *head) {
   return PUT_LITERAL(to, "\r\n");
 }
 
+char *dusk__h1_put_interim(char *to, dusk__h1_head_t *head) {
+  to = put_first_lines(to, head);
+  head->has_connection = true; /* it is the final one's */
+  if (head->fields->len > 0) to = put_fields(to, head);
+  return PUT_LITERAL(to, "\r\n");
+}
+
 /* -- Bodies ---------------------------------------------------------------- */
 
 char *dusk__h1_put_chunk_head(char *to, size_t len) {

@@ -61,6 +61,9 @@ size_t dusk__h1_head_bound(const dusk__h1_head_t *head);
 /* Each put_ gives what is behind the text that it has written. */
 char *dusk__h1_put_head(char *to, dusk__h1_head_t *head);
 
+/* A response that precedes the final one, 1xx; the same bound. */
+char *dusk__h1_put_interim(char *to, dusk__h1_head_t *head);
+
 /* The line that says chunked, and one that is as long and says how long a body
  * is, for one of less than 10^10 bytes. */
 #define DUSK__H1_CHUNKED_LINE "Transfer-Encoding: chunked\r\n"

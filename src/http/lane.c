@@ -92,6 +92,13 @@ void dusk__lane_watch(dusk__lane_t *lane) {
   uv_async_send(&lane->wake);
 }
 
+void dusk__lane_order_close_idle(dusk__lane_t *lane) {
+  uv_mutex_lock(&lane->lock);
+  lane->is_to_close_idle = true;
+  uv_mutex_unlock(&lane->lock);
+  uv_async_send(&lane->wake);
+}
+
 /* Takes what was passed; what comes behind the seal's word is nothing. */
 static void take(dusk__lane_t *lane) {
   dusk__link_t passed;
@@ -107,6 +114,14 @@ static void take(dusk__lane_t *lane) {
   if (!is_sealed) return;
   dusk__drain_sealed(&lane->drain);
   dusk__worker_at_turn_last(&lane->worker, &lane->task);
+}
+
+static void close_idle(dusk__member_t *member) {
+  dusk__conn_close_idle(dusk__conn_of(member));
+}
+
+void dusk__lane_close_idle(dusk__lane_t *lane) {
+  dusk__census_each(&lane->census, DUSK__IDLE, close_idle);
 }
 
 /* -- A lane's turn --------------------------------------------------------- */
@@ -261,7 +276,10 @@ static void on_wake(uv_async_t *async) {
   uv_mutex_lock(&lane->lock);
   bool is_to_quit = lane->is_to_quit;
   bool is_watched = lane->is_watched;
+  bool is_to_close_idle = lane->is_to_close_idle;
+  lane->is_to_close_idle = false;
   uv_mutex_unlock(&lane->lock);
+  if (is_to_close_idle) dusk__lane_close_idle(lane);
   if (is_watched) watch_ends(lane);
   if (is_to_quit) quit(lane);
 }

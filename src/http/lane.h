@@ -67,6 +67,7 @@ typedef struct dusk__lane {
   bool is_sealed;     /* no more are */
   bool is_to_quit;
   bool is_watched;
+  bool is_to_close_idle;
   uint64_t *fds; /* the set of its connections' descriptors */
   size_t fds_words;
 } dusk__lane_t;
@@ -89,6 +90,9 @@ static inline uint64_t dusk__lane_open(const dusk__lane_t *lane) {
   return dusk__census_count_open(&lane->census);
 }
 
+/* Closes what is idle there. */
+void dusk__lane_close_idle(dusk__lane_t *lane);
+
 /* -- Those with a thread; the server's calls ------------------------------- */
 
 /* Makes its loop and thread, and waits for on_worker_start. On failure it is to
@@ -101,6 +105,9 @@ void dusk__lane_pass(dusk__lane_t *lane, dusk__conn_t *conn);
 void dusk__lane_seal(dusk__lane_t *lane);
 /* It is to tell when one of its connections ends, from now on. */
 void dusk__lane_watch(dusk__lane_t *lane);
+
+/* It is to close what is idle there. */
+void dusk__lane_order_close_idle(dusk__lane_t *lane);
 
 /* Cuts the connections of a loop that doesn't turn: the descriptors stay that
  * loop's to close. */

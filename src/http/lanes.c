@@ -236,6 +236,12 @@ void dusk__lanes_leave(dusk_server_t *server) {
   keep_loop(server);
 }
 
+void dusk__lanes_close_idle(dusk_server_t *server) {
+  dusk__lane_close_idle(&server->lanes[0]);
+  for (size_t i = 1; i < server->lane_count; i++)
+    dusk__lane_order_close_idle(&server->lanes[i]);
+}
+
 void dusk__lanes_quit(dusk_server_t *server) {
   dusk__worker_t *worker = dusk__server_worker(server);
   if (worker->is_closing) return;

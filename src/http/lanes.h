@@ -37,6 +37,7 @@ struct dusk_server {
   dusk__conn_t *next_conn; /* for the next accepted socket */
   dusk__task_t task;       /* callbacks, last in the loop's turn */
   bool is_watching;        /* who ends on any lane is told */
+  bool keeps_none;         /* keep-alives are off */
   dusk__link_t hooks;
 
   /* The stop: shutdown.c. */
@@ -91,6 +92,9 @@ void dusk__lanes_seal(dusk_server_t *server);
 /* Whoever ends is to have the server's task run from now on; and as long as
  * there is no listener, the server's loop goes on for those on other loops. */
 void dusk__lanes_watch(dusk_server_t *server);
+
+/* Closes what is idle now. */
+void dusk__lanes_close_idle(dusk_server_t *server);
 
 /* Begin to drain, note the hard cancel, have the other loops cut, cut here. */
 void dusk__lanes_drain(dusk_server_t *server);

@@ -11,10 +11,10 @@
 /* The stop as all of a server's workers read it. Its server writes it, but for
  * the answers, which are anybody's. */
 typedef struct dusk__plan {
-  atomic_bool is_lame;
-  uint64_t started_ns;               /* set before any worker drains */
-  _Atomic uint64_t deadline_ns;      /* the nearest bound's; DUSK_OFF: none */
-  _Atomic uint64_t lame_answered_ms; /* the last answer in a lame duck */
+  atomic_bool says_close;       /* in a lame duck, or when none is to be kept */
+  uint64_t started_ns;          /* set before any worker drains */
+  _Atomic uint64_t deadline_ns; /* the nearest bound's; DUSK_OFF: none */
+  _Atomic uint64_t lame_answered_ms;       /* the last answer in a lame duck */
   _Atomic(const dusk_cause_t *) cut_cause; /* of what the bound or close cuts */
   dusk__peers_t peers;                     /* made when the drain begins */
   atomic_int untold; /* loops that have not yet told whom they answered */
@@ -53,7 +53,7 @@ typedef enum dusk__stop {
 
 static inline dusk__stop_t dusk__policy_stop(const dusk__policy_t *policy) {
   if (policy->is_draining) return DUSK__DRAIN;
-  return atomic_load_explicit(&policy->plan->is_lame, memory_order_relaxed)
+  return atomic_load_explicit(&policy->plan->says_close, memory_order_relaxed)
              ? DUSK__LAME_DUCK
              : DUSK__NO_STOP;
 }

@@ -78,6 +78,16 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
   return 0;
 }
 
+int dusk__reply_interim(dusk__exchange_t *ex, int status) {
+  dusk__h1_head_t head = {.status = status, .fields = &ex->res.fields};
+  char *to =
+      dusk__stream_reserve(&ex->wire->stream, dusk__h1_head_bound(&head));
+  if (to == NULL) return UV_ECANCELED;
+  size_t len = (size_t)(dusk__h1_put_interim(to, &head) - to);
+  dusk__stream_commit(&ex->wire->stream, len);
+  return 0;
+}
+
 /* Puts `text` in the place of `len` bytes at `at`. */
 static void replace(dusk__gather_t *gather, size_t at, size_t len,
                     const char *text, size_t text_len) {

@@ -13,6 +13,9 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length);
 
 #define DUSK__TEXT_TYPE "text/plain; charset=utf-8"
 
+/* Writes a response that precedes the final one, with the fields so far. */
+int dusk__reply_interim(dusk__exchange_t *ex, int status);
+
 /* A body that is FRAMED_LATER: by its length, if all of it is gathered at the
  * response's end; else by chunks, from now on. */
 enum { DUSK__GATHERED_BODY_BYTES = 2048 };

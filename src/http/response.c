@@ -170,6 +170,20 @@ static void keep_for_ever(void *arg) {
   (void)arg;
 }
 
+int dusk_response_inform(dusk_response_t *handle, int status) {
+  dusk__exchange_t *ex = dusk__ex_of_response(handle);
+  if (status < 100 || status > 199 || status == 101) return UV_EINVAL;
+  if (ex == NULL) return UV_ECANCELED;
+  if (ex->res.hijacked) return DUSK_EHIJACKED;
+  if (ex->res.header_sent) return DUSK_EHEADERSENT;
+  if (!dusk__ex_is_connected(ex) || ex->res.ended) return UV_ECANCELED;
+  if (ex->h1.version_minor == 0) return 0; /* RFC 9110, 15.2 */
+  if (status == 100) ex->req.continued = true;
+  int err = dusk__reply_interim(ex, status);
+  dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
+  return err;
+}
+
 int dusk_response_write(dusk_response_t *handle, const void *data, size_t len) {
   return write_piece(handle, data, len, NULL, NULL);
 }

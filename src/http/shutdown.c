@@ -262,7 +262,16 @@ void dusk_server_lame_duck(dusk_server_t *server, bool on) {
   if (server->phase >= DUSK_DRAINING) return;
   if (on && server->phase == DUSK_SERVING) server->lame_duck_ns = uv_hrtime();
   server->phase = on ? DUSK_LAME_DUCK : DUSK_SERVING;
-  atomic_store(&server->plan.is_lame, on);
+  atomic_store(&server->plan.says_close, on || server->keeps_none);
+}
+
+void dusk_server_set_keep_alives(dusk_server_t *server, bool on) {
+  assert(dusk__server_on_thread(server));
+  if (server->phase >= DUSK_DRAINING) return;
+  server->keeps_none = !on;
+  atomic_store(&server->plan.says_close,
+               !on || server->phase == DUSK_LAME_DUCK);
+  if (!on) dusk__lanes_close_idle(server);
 }
 
 int dusk_server_shutdown(dusk_server_t *server, dusk_context_t *bound,

@@ -6,6 +6,9 @@
 const char *dusk__status_phrase(int status) {
   /* clang-format off */
   switch (status) {
+  case 100: return "Continue";
+  case 102: return "Processing";
+  case 103: return "Early Hints";
   case 200: return "OK";
   case 201: return "Created";
   case 202: return "Accepted";

@@ -273,6 +273,14 @@ int dusk__stream_half_close(dusk__stream_t *stream) {
   return 0;
 }
 
+int dusk__stream_local(const dusk__stream_t *stream,
+                       dusk__address_t *ret_address) {
+  socklen_t len = sizeof(*ret_address);
+  if (getsockname(stream->fd, &ret_address->any, &len))
+    return uv_translate_sys_error(errno);
+  return 0;
+}
+
 /* -- What is known of the peer --------------------------------------------- */
 
 size_t dusk__stream_unacknowledged(const dusk__stream_t *stream) {

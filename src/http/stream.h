@@ -4,6 +4,7 @@
 #ifndef DUSK_HTTP_STREAM_H
 #define DUSK_HTTP_STREAM_H
 
+#include "address.h"
 #include "worker.h"
 
 enum {
@@ -67,6 +68,10 @@ void dusk__stream_close(dusk__stream_t *stream);
 void dusk__stream_close_reset(dusk__stream_t *stream);
 /* A duplicate of its descriptor, which is the caller's. */
 int dusk__stream_dup(const dusk__stream_t *stream, int *ret_fd);
+
+/* The address that its peer is connected to: 0, or what getsockname gives. */
+int dusk__stream_local(const dusk__stream_t *stream,
+                       dusk__address_t *ret_address);
 
 /* -- In -------------------------------------------------------------------- */
 

@@ -12,4 +12,10 @@ typedef struct dusk__wire {
   uint32_t requests;       /* begun */
 } dusk__wire_t;
 
+/* Tells on_conn_state, which there is. */
+void dusk__wire_tell(dusk__wire_t *wire, dusk_conn_state_t state);
+
+/* Asks on_conn_context, which there is, for the parent of its context. */
+int dusk__wire_begin(dusk__wire_t *wire);
+
 #endif

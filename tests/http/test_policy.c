@@ -39,11 +39,11 @@ static void set_bound_ms(uint64_t ms) {
 static void a_drain_is_more_than_a_lame_duck(void **state) {
   (void)state;
   assert_int_equal(dusk__policy_stop(&policy), DUSK__DRAIN);
-  plan.is_lame = true;
+  plan.says_close = true;
   assert_int_equal(dusk__policy_stop(&policy), DUSK__DRAIN);
   policy.is_draining = false; /* this worker, yet */
   assert_int_equal(dusk__policy_stop(&policy), DUSK__LAME_DUCK);
-  plan.is_lame = false;
+  plan.says_close = false;
   assert_int_equal(dusk__policy_stop(&policy), DUSK__NO_STOP);
 }
 

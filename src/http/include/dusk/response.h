@@ -87,6 +87,13 @@ DUSK_EXTERN int dusk_response_remove_header(dusk_response_t *res,
 DUSK_EXTERN const char *dusk_response_get_header(dusk_response_t *res,
                                                  const char *name);
 
+/* Writes an interim response, 1xx but for 101, with the fields that are set by
+ * now (all but Connection); they go with the final one, too. Any number of
+ * them. 100 is sent in the place of the server's own. A client of HTTP/1.0 is
+ * sent none. Errors: UV_EINVAL, DUSK_EHEADERSENT, DUSK_EHIJACKED, UV_ECANCELED.
+ * Go: ResponseWriter.WriteHeader(103). */
+DUSK_EXTERN int dusk_response_inform(dusk_response_t *res, int status);
+
 /* The status as it would be written now: what was set, or 0; and once the
  * header has been written what that says. 0 for a response that is over. */
 DUSK_EXTERN int dusk_response_get_status(const dusk_response_t *res);

@@ -3,6 +3,7 @@
 #ifndef DUSK_SERVER_H
 #define DUSK_SERVER_H
 
+#include <dusk/conn.h>
 #include <dusk/reply.h>
 
 #ifdef __cplusplus
@@ -44,6 +45,12 @@ typedef void (*dusk_worker_stop_cb)(dusk_server_t *server, dusk_context_t *root,
 
 /* For `threads`: as many as there are processors for this process. */
 #define DUSK_THREAD_A_CORE (UINT64_MAX - 1)
+
+typedef void (*dusk_conn_state_cb)(dusk_conn_t *conn, dusk_conn_state_t state,
+                                   void *arg);
+typedef dusk_context_t *(*dusk_conn_context_cb)(dusk_conn_t *conn,
+                                                dusk_context_t *base,
+                                                void *arg);
 
 /* Zero is the default told here, DUSK_OFF is none. It may grow, at its end; a
  * program goes on with a library that knows fewer fields, or more, unless it
@@ -115,6 +122,19 @@ typedef struct dusk_server_config {
    * text. */
   dusk_error_reply_cb on_error_reply;
   void *on_error_reply_arg;
+
+  /* Told of each connection's states, on its loop; nothing but what takes a
+   * dusk_conn_t, and what takes no part of this server, may be called there.
+   * Go: Server.ConnState. */
+  dusk_conn_state_cb on_conn_state;
+  void *on_conn_state_arg;
+
+  /* Called for each connection when it is new, on its loop: gives the parent of
+   * its context, `base` or what descends from it, with values say; with a
+   * reference that the server releases. NULL, when memory ran out, closes the
+   * connection. Go: Server.ConnContext. */
+  dusk_conn_context_cb on_conn_context;
+  void *on_conn_context_arg;
 } dusk_server_config_t;
 
 /* dusk_server_new with the size of the caller's struct, for what can't call an
@@ -178,6 +198,11 @@ DUSK_EXTERN int dusk_server_address(const dusk_server_t *server, size_t index,
  * nothing else changes, so that it can be taken back. No effect once shutdown
  * began. */
 DUSK_EXTERN void dusk_server_lame_duck(dusk_server_t *server, bool on);
+
+/* Off: responses of all loops say `Connection: close`, and what is idle now is
+ * closed; on again: connections are kept as before. No effect once shutdown
+ * began. Go: Server.SetKeepAlivesEnabled. */
+DUSK_EXTERN void dusk_server_set_keep_alives(dusk_server_t *server, bool on);
 
 /* -- Shutdown -------------------------------------------------------------- */
 

@@ -34,6 +34,11 @@ const char *dusk__request_path_span(const dusk__exchange_t *ex,
   return ex->req.path;
 }
 
+void dusk__request_set_path(dusk_request_t *handle, const char *path) {
+  dusk__exchange_t *ex = dusk__ex_of_request(handle);
+  if (ex) ex->req.path = path;
+}
+
 const char *dusk_request_path(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";

@@ -12,4 +12,7 @@ const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle);
 const char *dusk__request_path_span(const dusk__exchange_t *ex,
                                     size_t *ret_len);
 
+/* From now on it is this one, which lives as long as the request. */
+void dusk__request_set_path(dusk_request_t *handle, const char *path);
+
 #endif

@@ -50,6 +50,7 @@
 #define DUSK_HTTP_H
 
 #include <dusk/conn.h>
+#include <dusk/middleware.h>
 #include <dusk/mux.h>
 #include <dusk/reply.h>
 #include <dusk/request.h>

@@ -76,6 +76,11 @@ typedef struct dusk__request {
   const char *path;         /* these three as texts; NULL until asked for */
   const char *host;
   const char *peer;
+  /* What the innermost mux has matched, see mux.c. */
+  const struct dusk__pattern *pattern;
+  const char *matched; /* the path; NULL: it was redirected */
+  size_t matched_len;
+  struct dusk__path_value *path_values;
   uint64_t begun_ms;
   bool continued : 1;     /* the client waits for no 100 (any more) */
   bool timed : 1;         /* `timeout` is registered */

@@ -1,7 +1,7 @@
 /* Whole responses in one call, of what a handler could do by the calls of
  * response.h as well. */
 #include "chars.h"
-#include "paths.h"
+#include "path.h"
 #include "reply.h"
 #include "request.h"
 #include "status.h"
@@ -130,7 +130,7 @@ static char *put_escaped(char *to, const char *text, size_t len) {
   return to;
 }
 
-/* The path that a path, relative to the request's, leads to; to memory of three
+/* The path that a path, relative to the request's, leads to; to memory of four
  * times both. */
 static char *put_resolved(char *to, dusk__exchange_t *ex, const char *path,
                           size_t len) {
@@ -139,10 +139,11 @@ static char *put_resolved(char *to, dusk__exchange_t *ex, const char *path,
   while (base_len > 0 && base[base_len - 1] != '/')
     base_len--;
   if (*path == '/') base_len = 0;
-  char *whole = to + 2 * (base_len + len); /* escaping triples */
-  memcpy(whole, base, base_len);
-  memcpy(whole + base_len, path, len);
-  return put_escaped(to, whole, dusk__path_clean(whole, base_len + len));
+  size_t whole_len = base_len + len;
+  char *whole = to + 3 * whole_len + 3; /* escaping triples */
+  memcpy(to, base, base_len);
+  memcpy(to + base_len, path, len);
+  return put_escaped(to, whole, dusk__path_clean(to, whole_len, whole));
 }
 
 /* NULL when memory ran out. */
@@ -151,7 +152,7 @@ static const char *location_of(dusk__exchange_t *ex, const char *location) {
   dusk__request_path_span(ex, &base_len);
   size_t len = strlen(location);
   size_t path_len = strcspn(location, "?#");
-  char *text = dusk__arena_alloc(&ex->arena, 3 * (base_len + len + 2) + 1);
+  char *text = dusk__arena_alloc(&ex->arena, 4 * (base_len + len + 2));
   if (text == NULL) return NULL;
   char *to = text;
   if (has_scheme(location))

@@ -12,11 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle) {
-  const dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  return ex ? &ex->h1 : NULL;
-}
-
 const char *dusk_request_method(const dusk_request_t *handle) {
   const dusk__exchange_t *ex = dusk__ex_of_request(handle);
   return ex ? dusk__h1_method(&ex->h1) : "";
@@ -56,21 +51,34 @@ const char *dusk_request_query(dusk_request_t *handle) {
   return *behind == '?' ? behind + 1 : "";
 }
 
+const char *dusk__request_host_span(const dusk__exchange_t *ex,
+                                    size_t *ret_len) {
+  const dusk__h1_t *h1 = &ex->h1;
+  const char *target = dusk__h1_target(h1);
+  const char *path = dusk__h1_at(h1, h1->path);
+  const char *authority = strstr(target, "://");
+  if (h1->parser.method == HTTP_CONNECT && h1->has_line) {
+    *ret_len = h1->target_len;
+    return target;
+  }
+  if (authority && authority < path) {
+    *ret_len = (size_t)(path - authority) - 3;
+    return authority + 3;
+  }
+  *ret_len = 0;
+  if (h1->host_field < 0) return "";
+  *ret_len = h1->fields[h1->host_field].value_len;
+  return dusk__h1_at(h1, h1->fields[h1->host_field].value);
+}
+
 const char *dusk_request_host(dusk_request_t *handle) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL) return "";
-  const dusk__h1_t *h1 = &ex->h1;
-  const char *target = dusk__h1_target(h1);
-  const char *authority = strstr(target, "://");
-  const char *path = dusk__h1_at(h1, h1->path);
-  if (authority && authority < path) {
-    authority += 3;
-    if (ex->req.host == NULL)
-      ex->req.host = dusk__ex_copy(ex, authority, (size_t)(path - authority));
-    return ex->req.host;
-  }
-  if (h1->host_field < 0) return "";
-  return dusk__h1_at(h1, h1->fields[h1->host_field].value);
+  size_t len;
+  const char *host = dusk__request_host_span(ex, &len);
+  if (host[len] == '\0') return host;
+  if (ex->req.host == NULL) ex->req.host = dusk__ex_copy(ex, host, len);
+  return ex->req.host;
 }
 
 int dusk_request_version_minor(const dusk_request_t *handle) {

@@ -4,8 +4,15 @@
 
 #include "exchange.h"
 
-/* The message; NULL for a stale handle. */
-const dusk__h1_t *dusk__request_h1(const dusk_request_t *handle);
+/* The path that a mux matches, still encoded, which stands for as long as the
+ * request. */
+const char *dusk__request_path_span(const dusk__exchange_t *ex,
+                                    size_t *ret_len);
+
+/* The host with its port, if it has one: of the target, or of the Host field.
+ */
+const char *dusk__request_host_span(const dusk__exchange_t *ex,
+                                    size_t *ret_len);
 
 /* What of the target's path there is for handlers, still encoded: all of it,
  * but for a prefix that was stripped. Not NUL-terminated. */

@@ -2,6 +2,7 @@
  * does lies elsewhere: in the storeys below. */
 #include "shutdown.h"
 
+#include "mux.h"
 #include "sized.h"
 
 #include <signal.h>
@@ -34,6 +35,7 @@ static void free_server(dusk_server_t *server) {
   dusk__acceptor_done(&server->acceptor);
   free(server->next_conn);
   drop_contexts(server);
+  dusk__mux_let_go(server->config.handler, server->config.handler_arg);
   if (server->lane_count > 1) uv_mutex_destroy(&server->peers_lock);
   free(server);
 }
@@ -153,6 +155,7 @@ static dusk_server_t *alloc_server(const dusk_server_config_t *config) {
   server->lane_count = lanes;
   server->orders.server = server;
   if (config->base) dusk_context_ref(config->base);
+  dusk__mux_hold(config->handler, config->handler_arg);
   server->refs = 1;
   server->unused = free_server;
   server->owned = true;

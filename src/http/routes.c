@@ -52,6 +52,11 @@ static uint64_t hash_text(const dusk__node_t *parent, const char *text,
                           size_t len, spelling_t spelling) {
   uint64_t hash = hash_of(parent);
   const char *end = text + len;
+  if (spelling == PLAIN) { /* most are, and this is most of a look-up */
+    while (text < end)
+      hash = hash_more(hash, *text++);
+    return hash;
+  }
   while (text < end)
     hash = hash_more(hash, next_char(&text, spelling));
   return hash;
@@ -266,10 +271,11 @@ static bool may_be_wild(const walk_t *walk, const char *text, const char *end) {
 
 /* On to the child for the next segment; false when there is none. */
 static bool go_down(walk_t *walk) {
-  if (walk->end - walk->at < 2) return false;
+  const char *path_end = walk->end;
+  if (path_end - walk->at < 2) return false;
   const char *text = walk->at + 1;
   const char *end = text;
-  while (end < walk->end && *end != '/')
+  while (end < path_end && *end != '/')
     end++;
   const dusk__node_t *child =
       find_child(walk->routes, walk->node, text, (size_t)(end - text),

@@ -120,6 +120,30 @@ static void other_threads_are_told(void **state) {
   dies(closes_from_another_thread, "dusk__server_on_thread");
 }
 
+static void frees_a_servers_mux(void) {
+  loopback_t lb;
+  dusk_mux_t *mux;
+  if (dusk_mux_new(&mux) < 0) return;
+  loopback_open(&lb, &(dusk_server_config_t){.handler = dusk_mux_serve,
+                                             .handler_arg = mux});
+  dusk_mux_free(mux);
+}
+
+static void frees_a_muxs_mux(void) {
+  dusk_mux_t *outer, *inner;
+  if (dusk_mux_new(&outer) < 0 || dusk_mux_new(&inner) < 0 ||
+      dusk_mux_handle(outer, "/a/", dusk_mux_serve, inner) < 0)
+    return;
+  dusk_mux_free(inner);
+}
+
+static void muxes_in_use_are_told(void **state) {
+  (void)state;
+  static const char says[] = "a mux was freed that a server or another mux has";
+  dies(frees_a_servers_mux, says);
+  dies(frees_a_muxs_mux, says);
+}
+
 static void end_twice(dusk_response_t *res, dusk_request_t *req, void *arg) {
   assert_int_equal(dusk_response_end(res, "x", 1), 0);
   assert_int_equal(dusk_response_end(res, "x", 1), UV_ECANCELED);
@@ -197,6 +221,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(stale_handles_are_told),
       house_test(other_threads_are_told),
+      house_test(muxes_in_use_are_told),
       house_test(the_handlers_own_call_may_look_back),
       house_test(a_loop_may_change_its_thread),
       house_test(a_thread_that_took_the_loop_over_may_stop),

@@ -385,6 +385,20 @@ static void srv_349_escapes_are_decoded_a_segment(void **state) {
   dusk__routes_free(&routes);
 }
 
+/* The texts "", "" and "/" are as one to the hash. */
+static void nodes_of_one_hash_are_told_apart(void **state) {
+  (void)state;
+  dusk__routes_t routes = {0};
+  assert_true(add(&routes, "/{x}/{y}/t"));
+  assert_true(add(&routes, "/%2F/u"));
+  finds(&routes, HTTP_GET, "", "/a/b/t", "/{x}/{y}/t");
+  finds(&routes, HTTP_GET, "", "/%2F/u", "/%2F/u");
+  finds(&routes, HTTP_GET, "", "/%2F/t", "");
+  assert_true(add(&routes, "/%2F/t"));
+  finds(&routes, HTTP_GET, "", "/%2F/t", "/%2F/t");
+  dusk__routes_free(&routes);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(srv_337_the_most_specific_one_wins),
@@ -396,6 +410,7 @@ int main(void) {
       cmocka_unit_test(a_route_that_cannot_be_added_leaves_nothing),
       cmocka_unit_test(a_table_that_cannot_grow_refuses_routes),
       cmocka_unit_test(srv_349_escapes_are_decoded_a_segment),
+      cmocka_unit_test(nodes_of_one_hash_are_told_apart),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

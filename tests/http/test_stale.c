@@ -142,6 +142,9 @@ static void use_request(dusk_request_t *req) {
                    UV_ENOENT);
   assert_null(dusk_request_context(req));
   assert_null(dusk_request_draining(req));
+  assert_string_equal(dusk_request_pattern(req), "");
+  assert_string_equal(dusk_request_path_value(req, "a"), "");
+  assert_int_equal(dusk_request_set_path_value(req, "a", "b"), UV_ECANCELED);
   assert_int_equal(dusk_request_content_length(req), 0);
   assert_int_equal(dusk_request_body(req, on_body, NULL), UV_ECANCELED);
   assert_int_equal(dusk_request_collect(req, 9, on_collected, NULL),
@@ -258,6 +261,26 @@ static void no_handle_comes_back_soon(void **state) {
   loopback_close(&lb, 5000);
 }
 
+static void a_mux_in_use_is_left_as_it_is(void **state) {
+  (void)state;
+  loopback_t lb;
+  dusk_mux_t *outer, *inner;
+  assert_int_equal(dusk_mux_new(&outer), 0);
+  assert_int_equal(dusk_mux_new(&inner), 0);
+  assert_int_equal(dusk_mux_handle(outer, "/", dusk_mux_serve, inner), 0);
+  loopback_open(&lb, &(dusk_server_config_t){.handler = dusk_mux_serve,
+                                             .handler_arg = outer});
+  dusk_mux_free(inner);
+  dusk_mux_free(outer);
+  int client = connect_client(&lb);
+  say(client, GET);
+  hear(&lb, client, "404 page not found");
+  leave(&lb, client);
+  loopback_close(&lb, 5000);
+  dusk_mux_free(outer);
+  dusk_mux_free(inner);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(a_late_answer_reaches_nobody),
@@ -265,6 +288,7 @@ int main(void) {
       house_test(a_stale_one_is_stale_at_once),
       house_test(a_burst_leaves_stale_ones_readable),
       house_test(no_handle_comes_back_soon),
+      house_test(a_mux_in_use_is_left_as_it_is),
   };
   if (ADDRESS_SANITIZER) return 0;
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,10 +4,6 @@
 
 #include <sched.h>
 
-static void wake_blocked(dusk_waiter_t *waiter) {
-  uv_cond_signal(&dusk__container_of(waiter, dusk__blocked_t, waiter)->cond);
-}
-
 void dusk__waiter_due(dusk_waiter_t *waiter) {
   dusk__root_t *root = dusk__waiter_root(waiter);
   bool first = root->due == NULL;
@@ -29,7 +25,7 @@ bool dusk__waiters_due(dusk__node_t *node, dusk_waiter_t **away) {
     dusk__waiters_remove(&node->waiters, waiter);
     if (named == NULL) {
       dusk__waiter_set_state(waiter, DUSK__IDLE);
-      wake_blocked(waiter);
+      waiter->cb(waiter);
       continue;
     }
     dusk__ref(&node->base);
@@ -53,7 +49,7 @@ void dusk__waiters_told(dusk__node_t *node, bool is_first) {
   do {
     dusk__root_t *named = dusk__waiter_root(waiter);
     if (named == NULL)
-      wake_blocked(waiter);
+      waiter->cb(waiter);
     else if (served)
       dusk__node_keep(node, named, 1);
     waiter = waiter->next;

@@ -9,7 +9,11 @@
  * due or running one is in a list of the root it names, under that root's
  * lock. Between two trees it is away for a moment, in no lock's hands: the
  * thread that ended the context is about to hand it over, and stop waits for
- * that. From the end on it holds a reference of the node. */
+ * that. From the end on it holds a reference of the node.
+ *
+ * One that names no root is for a thread without a loop. Its callback is called
+ * at once, under the lock of the node's tree: idle, at the end, or still
+ * waiting, when the node tells a new deadline. */
 #ifndef DUSK_DUE_H
 #define DUSK_DUE_H
 
@@ -22,12 +26,6 @@ enum {
   DUSK__DUE,
   DUSK__RUNNING,
 };
-
-/* A thread that waits for a context: a waiter that names no root. */
-typedef struct {
-  dusk_waiter_t waiter;
-  uv_cond_t cond; /* with the lock of the context's tree */
-} dusk__blocked_t;
 
 /* -- One waiter ----------------------------------------------------------- */
 

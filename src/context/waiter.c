@@ -195,9 +195,18 @@ void dusk__waiters_run(dusk__root_t *root) {
 
 /* -- Threads that wait ---------------------------------------------------- */
 
+typedef struct {
+  dusk_waiter_t waiter; /* names no root */
+  uv_cond_t cond;       /* with the lock of the context's tree */
+} blocked_t;
+
+static void on_news(dusk_waiter_t *waiter) {
+  uv_cond_signal(&dusk__container_of(waiter, blocked_t, waiter)->cond);
+}
+
 /* Until the context ends, `until` has come, or its deadline may have changed.
  * Under the lock. */
-static void block(dusk__blocked_t *blocked, dusk__node_t *node, uint64_t now,
+static void block(blocked_t *blocked, dusk__node_t *node, uint64_t now,
                   uint64_t until) {
   uint64_t deadline = dusk__deadline_of(node);
   uint64_t wake = deadline < until ? deadline : until;
@@ -210,7 +219,7 @@ int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms) {
   if (ctx == NULL) return UV_EINVAL;
   dusk__node_t *node = dusk__node_of(ctx);
   dusk_waiter_t *away = NULL;
-  dusk__blocked_t blocked = {.waiter.ctx = &node->base};
+  blocked_t blocked = {.waiter = {.ctx = &node->base, .cb = on_news}};
   int err = uv_cond_init(&blocked.cond);
   if (err != 0) return err;
   uint64_t now = uv_hrtime();

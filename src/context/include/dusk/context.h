@@ -347,6 +347,35 @@ DUSK_EXTERN bool dusk_waiter_has_ref(const dusk_waiter_t *waiter);
  * Go: <-ctx.Done(), with a select on time.After. */
 DUSK_EXTERN int dusk_context_wait(dusk_context_t *ctx, uint64_t timeout_ms);
 
+typedef struct dusk_done dusk_done_t;
+
+/* Gives a descriptor that becomes readable, by an end of file, when `ctx` ends,
+ * and stays so: for a thread that waits with poll(2), select or epoll for other
+ * things as well. On return it is readable already if the context has ended.
+ * Nothing need be read from it; it is not the caller's to close.
+ *
+ *     dusk_done_t *done;
+ *     int err = dusk_done_open(ctx, &done);
+ *     ...
+ *     struct pollfd fds[] = {{socket, POLLIN, 0}, {dusk_done_fd(done), POLLIN,
+ * 0}}; while (poll(fds, 2, -1) > 0 && fds[1].revents == 0)
+ *       ...
+ *     dusk_done_close(done);
+ *
+ * A deadline passes as for any waiter: the loop of the context's tree has to
+ * turn, or somebody has to ask; where neither is sure, poll for
+ * dusk_context_left_ms at most and ask dusk_context_err. Holds the context, as
+ * a child does; takes two descriptors, closed on exec. Doesn't keep uv_run
+ * going. Any thread. Errors: UV_EINVAL, UV_ENOMEM, UV_EMFILE, UV_ENFILE.
+ * Go: ctx.Done() in a select */
+DUSK_EXTERN int dusk_done_open(dusk_context_t *ctx,
+                               dusk_done_t **ret_done) DUSK_CHECK_RESULT;
+DUSK_EXTERN int dusk_done_fd(const dusk_done_t *done);
+
+/* Closes the descriptor and releases the context. Any thread, once; NULL is a
+ * no-op. */
+DUSK_EXTERN void dusk_done_close(dusk_done_t *done);
+
 #ifdef __cplusplus
 }
 #endif

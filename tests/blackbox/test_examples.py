@@ -99,3 +99,50 @@ def test_pool_stops_on_ctrl_c_and_tells_what_it_left(run):
     given_up, never_begun = map(int, left.groups())
     assert given_up + never_begun == 50
     assert given_up <= 4  # what libuv's pool has threads for
+
+
+@pytest.mark.parametrize("signum, text", [
+    (signal.SIGINT, "interrupt"), (signal.SIGTERM, "terminated")])
+def test_wait_runs_until_a_signal_comes(run, signum, text):
+    wait = run(example("wait"), listeners=0)
+    wait.out.wait("^waiting$")
+    wait.signal(signum)
+    assert wait.wait() == 0
+    assert wait.out.all() == ["waiting", f"{text} signal received"]
+
+
+def test_timeout_gives_the_commands_output_and_status(run):
+    found, status = lines(run, "timeout", "60000", "sh", "-c",
+                          "echo said; exit 3")
+    assert (found, status) == (["said"], 3)
+
+
+def test_timeout_ends_a_command_whose_time_is_up(run):
+    assert lines(run, "timeout", "20", "sleep", "60") == ([], 124)
+
+
+def test_timeout_kills_one_that_does_not_end(run):
+    assert lines(run, "timeout", "20", "sh", "-c",
+                 "trap '' TERM; exec sleep 60") == ([], 124)
+
+
+def test_timeout_passes_a_signal_on(run):
+    timeout = run(example("timeout"), "60000", "sh", "-c",
+                  "echo ready; exec sleep 60", listeners=0)
+    timeout.out.wait("^ready$")
+    timeout.signal(signal.SIGTERM)
+    assert timeout.wait() == 128 + signal.SIGTERM
+
+
+def test_timeout_tells_what_is_not_there(run):
+    timeout = run(example("timeout"), "1000", "/nowhere/command", listeners=0)
+    assert timeout.wait() == 127
+    assert timeout.err.all() == [
+        "timeout: /nowhere/command: no such file or directory"]
+
+
+@pytest.mark.parametrize("args", [[], ["1"], ["-1", "true"], ["x", "true"]])
+def test_timeout_tells_how_it_is_used(run, args):
+    timeout = run(example("timeout"), *args, listeners=0)
+    assert timeout.wait() == 125
+    timeout.err.wait("^usage: ")

@@ -377,6 +377,24 @@ static void the_callback_may_begin_anew(void **state) {
   assert_result(&outer.inner, 0);
 }
 
+static void on_last_done(int err, void *arg) {
+  assert_int_equal(err, 0);
+  assert_int_equal(dusk_context_detach(arg, NULL, NULL), 0);
+}
+
+/* DUSK-065 */
+static void the_callback_may_detach(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  nap_t nap;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  dusk_group_t *group = group_of(other, other, 0);
+  go(group, &nap, other, 1, 0);
+  assert_int_equal(dusk_group_wait(group, on_last_done, other), 0);
+  run(&f->loop);
+  assert_int_equal(nap.slept, 0);
+}
+
 /* -- Failure -------------------------------------------------------------- */
 
 static void a_failure_changes_nothing(void **state) {
@@ -450,6 +468,7 @@ int main(void) {
       group_test(cancelling_it_is_no_failure),
       group_test(its_root_stays_attached),
       group_test(the_callback_may_begin_anew),
+      group_test(the_callback_may_detach),
       group_test(a_failure_changes_nothing),
       cmocka_unit_test(done_twice_is_an_assertion),
   };

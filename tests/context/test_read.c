@@ -279,6 +279,62 @@ static void the_callback_may_read_again_or_free(void **state) {
   line_close(&line);
 }
 
+static void on_streamed(uv_stream_t *stream, ssize_t count,
+                        const uv_buf_t *buf) {
+  assert_int_equal(count, 4);
+  assert_memory_equal(buf->base, "last", 4);
+  uv_close((uv_handle_t *)stream, NULL);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buf) {
+  static char room[16];
+  (void)handle;
+  (void)size;
+  *buf = uv_buf_init(room, sizeof(room));
+}
+
+/* DUSK-078. libuv's own reading may follow. */
+static void the_stream_stays_libuvs(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *ctx = with_cancel(f->root);
+  line_t line;
+  reader_t reader;
+  line_open(&line, f);
+  line_say(&line, "first");
+  read_whole(f->root, &line, "first");
+  begin(ctx, &reader, &line);
+  end(ctx);
+  run(&f->loop);
+  assert_failed(&reader, UV_ECANCELED);
+  assert_int_equal(uv_read_start(&line.stream, on_alloc, on_streamed), 0);
+  line_say(&line, "last");
+  run(&f->loop);
+  line_close(&line);
+}
+
+static void on_last_read(dusk_read_t *read, ssize_t count) {
+  assert_int_equal(count, UV_ECANCELED);
+  assert_int_equal(dusk_context_detach(read->data, NULL, NULL), 0);
+}
+
+/* DUSK-065 */
+static void the_last_callback_may_detach(void **state) {
+  fixture_t *f = *state;
+  dusk_context_t *other;
+  reader_t reader;
+  line_t line;
+  assert_int_equal(dusk_context_attach(&f->loop, &other), 0);
+  dusk_context_t *ctx = with_cancel(other);
+  line_open(&line, f);
+  reader.read.data = other;
+  assert_int_equal(dusk_context_read(ctx, &reader.read, other, &line.stream,
+                                     reader.buf, 1, on_last_read),
+                   0);
+  end(ctx);
+  run(&f->loop);
+  line_close(&line);
+}
+
 static void on_closed(uv_handle_t *handle) {
   memset(handle, 0xff, sizeof(uv_pipe_t));
 }
@@ -490,6 +546,8 @@ int main(void) {
       read_test(under_an_ended_context_nothing_is_read),
       read_test(a_context_of_another_tree_ends_it),
       read_test(the_callback_may_read_again_or_free),
+      read_test(the_stream_stays_libuvs),
+      read_test(the_last_callback_may_detach),
       read_test(a_stream_closed_before_does_no_harm),
       read_test(one_that_finds_nothing_waits_on),
       read_test(an_error_of_the_polls_own_is_told),

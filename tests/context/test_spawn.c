@@ -5,6 +5,7 @@
 #include "tree.h"
 
 #include <dusk/calls.h>
+#include <dusk/signal.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -294,6 +295,90 @@ static void many_end_at_once(void **state) {
     assert_ended_so(&children[i], UV_ECANCELED, 0, SIGTERM);
 }
 
+typedef struct {
+  dusk_spawn_t spawn;
+  dusk_read_t read;
+  uv_pipe_t out;
+  dusk_context_t *root;
+  char text[16];
+  size_t len;
+  int left;
+} filter_t;
+
+static void over(filter_t *filter) {
+  if (--filter->left > 0) return;
+  uv_close((uv_handle_t *)&filter->out, NULL);
+  assert_int_equal(dusk_context_detach(filter->root, NULL, NULL), 0);
+}
+
+static void on_filtered(dusk_spawn_t *spawn, int err, int64_t exit_status,
+                        int term_signal) {
+  assert_int_equal(err + exit_status + term_signal, 0);
+  over(dusk__container_of(spawn, filter_t, spawn));
+}
+
+static void on_output(dusk_read_t *read, ssize_t count);
+
+static void read_output(filter_t *filter) {
+  assert_int_equal(dusk_context_read(filter->root, &filter->read, filter->root,
+                                     (uv_stream_t *)&filter->out,
+                                     filter->text + filter->len, 3, on_output),
+                   0);
+}
+
+static void on_output(dusk_read_t *read, ssize_t count) {
+  filter_t *filter = dusk__container_of(read, filter_t, read);
+  if (count == UV_EOF) {
+    over(filter);
+    return;
+  }
+  assert_true(count > 0);
+  filter->len += (size_t)count;
+  read_output(filter);
+}
+
+/* DUSK-065. Whichever comes last, the end of the output or of the child,
+ * detaches. */
+static void its_output_is_read(void **state) {
+  fixture_t *f = *state;
+  filter_t filter = {.left = 2};
+  char shell[] = "sh", option[] = "-c", script[] = "echo out; echo put";
+  char *args[] = {shell, option, script, NULL};
+  uv_stdio_container_t stdio[] = {{.flags = UV_IGNORE},
+                                  {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+                                   .data.stream = (uv_stream_t *)&filter.out}};
+  const uv_process_options_t options = {
+      .file = shell, .args = args, .stdio = stdio, .stdio_count = 2};
+  assert_int_equal(dusk_context_attach(&f->loop, &filter.root), 0);
+  assert_int_equal(uv_pipe_init(&f->loop, &filter.out, 0), 0);
+  assert_int_equal(dusk_context_spawn(filter.root, &filter.spawn, filter.root,
+                                      &options, 0, 0, on_filtered),
+                   0);
+  read_output(&filter);
+  run(&f->loop);
+  assert_int_equal(filter.left, 0);
+  assert_string_equal(filter.text, "out\nput\n");
+}
+
+/* Who receives SIGCHLD as well, and gives it back, takes it from nobody. */
+static void sigchld_may_be_received_as_well(void **state) {
+  fixture_t *f = *state;
+  for (int i = 0; i < 2; i++) {
+    dusk_signals_t *signals;
+    child_t child;
+    assert_int_equal(dusk_signals_new(f->root, 1, &signals), 0);
+    assert_int_equal(dusk_signals_notify(signals, (int[]){SIGCHLD}, 1), 0);
+    begin(f->root, &child, f->root, (kind_t){"exit 1", 0, 0});
+    run(&f->loop);
+    assert_ended_so(&child, 0, 1, 0);
+    assert_int_equal(dusk_signals_next(signals), SIGCHLD);
+    begin(f->root, &child, f->root, (kind_t){"exit 2", 0, 0});
+    dusk_signals_free(signals);
+    run(&f->loop);
+    assert_ended_so(&child, 0, 2, 0);
+  }
+}
+
 static void close_processes(uv_handle_t *handle, void *arg) {
   (void)arg;
   if (handle->type == UV_PROCESS) uv_close(handle, NULL);
@@ -453,6 +538,8 @@ int main(void) {
       spawn_test(under_an_ended_context_nothing_is_started),
       spawn_test(a_context_of_another_tree_ends_it),
       spawn_test(many_end_at_once),
+      spawn_test(its_output_is_read),
+      spawn_test(sigchld_may_be_received_as_well),
       spawn_test(somebody_else_may_close_its_handle),
       spawn_test(a_program_that_is_not_there_is_told_at_once),
       spawn_test(a_failed_start_leaves_nothing),

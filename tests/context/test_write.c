@@ -294,6 +294,48 @@ static void a_close_ends_it(void **state) {
   free(much);
 }
 
+typedef struct {
+  dusk_write_t write;
+  line_t *line;
+  dusk_context_t *root;
+  int left;
+} repeater_t;
+
+static void repeat(repeater_t *repeater);
+
+/* The last callback detaches. */
+static void on_repeated(dusk_write_t *write, int err) {
+  repeater_t *repeater = dusk__container_of(write, repeater_t, write);
+  assert_int_equal(err, 0);
+  if (--repeater->left > 0)
+    repeat(repeater);
+  else
+    assert_int_equal(dusk_context_detach(repeater->root, NULL, NULL), 0);
+}
+
+static void repeat(repeater_t *repeater) {
+  char byte[] = "x";
+  uv_buf_t buf = uv_buf_init(byte, 1);
+  assert_int_equal(dusk_context_write(repeater->root, &repeater->write,
+                                      repeater->root, &repeater->line->stream,
+                                      &buf, 1, on_repeated),
+                   0);
+}
+
+/* DUSK-065 */
+static void the_callback_may_write_again_or_detach(void **state) {
+  fixture_t *f = *state;
+  line_t line;
+  repeater_t repeater = {.line = &line, .left = 3};
+  assert_int_equal(dusk_context_attach(&f->loop, &repeater.root), 0);
+  line_open(&line, f);
+  repeat(&repeater);
+  run(&f->loop);
+  assert_int_equal(repeater.left, 0);
+  line_hear(&line, "xxx");
+  line_close(&line);
+}
+
 /* -- Failure -------------------------------------------------------------- */
 
 static void a_failed_start_leaves_nothing(void **state) {
@@ -388,6 +430,7 @@ int main(void) {
       write_test(under_an_ended_context_nothing_is_written),
       write_test(a_peer_that_has_gone_is_told),
       write_test(a_close_ends_it),
+      write_test(the_callback_may_write_again_or_detach),
       write_test(a_failed_start_leaves_nothing),
       write_test(each_allocation_may_fail),
   };

@@ -331,10 +331,17 @@ DUSK_EXTERN bool dusk_waiter_stop(dusk_waiter_t *waiter);
 /* References a registered waiter, as uv_ref does a handle: until it has been
  * called or stopped, or unref takes that back, it keeps uv_run going on the
  * loop that it names, whether its context has a deadline or not. So a program
- * that has only signals to wait for doesn't end at once. Idempotent, both; a
- * waiter that isn't registered has no reference and gets none, and each
- * registration begins without. Not while another thread stops the waiter. Loop
- * thread only. Go: a goroutine that main waits for */
+ * that has only signals to wait for doesn't end at once:
+ *
+ *     err = dusk_context_with_signals(root, signums, 2, &ctx);
+ *     ...
+ *     dusk_context_after(ctx, &waiter, root, on_signal);
+ *     dusk_waiter_ref(&waiter);
+ *     uv_run(loop, UV_RUN_DEFAULT);     // until on_signal has been called
+ *
+ * Idempotent, both; a waiter that isn't registered has no reference and gets
+ * none, and each registration begins without. Not while another thread stops
+ * the waiter. Loop thread only. Go: a goroutine that main waits for */
 DUSK_EXTERN void dusk_waiter_ref(dusk_waiter_t *waiter);
 DUSK_EXTERN void dusk_waiter_unref(dusk_waiter_t *waiter);
 DUSK_EXTERN bool dusk_waiter_has_ref(const dusk_waiter_t *waiter);

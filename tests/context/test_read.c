@@ -408,6 +408,34 @@ static void somebody_else_may_close_its_handle(void **state) {
   line_close(&line);
 }
 
+/* DUSK-077 */
+static void a_terminal_is_read_by_lines(void **state) {
+  fixture_t *f = *state;
+  uv_tty_t tty;
+  reader_t reader = {.calls = 0};
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  assert_true(master >= 0);
+  assert_int_equal(grantpt(master), 0);
+  assert_int_equal(unlockpt(master), 0);
+  int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  assert_true(slave >= 0);
+  assert_int_equal(uv_tty_init(&f->loop, &tty, slave, 0), 0);
+  assert_int_equal(dusk_context_read(f->root, &reader.read, f->root,
+                                     (uv_stream_t *)&tty, reader.buf,
+                                     sizeof(reader.buf), on_read),
+                   0);
+  assert_int_equal(write(master, "yes", 3), 3);
+  turn(&f->loop);
+  assert_int_equal(reader.calls, 0);
+  assert_int_equal(write(master, "\n", 1), 1);
+  run(&f->loop);
+  assert_read(&reader, "yes\n");
+  uv_close((uv_handle_t *)&tty, NULL);
+  run(&f->loop);
+  close(master);
+  if (fcntl(slave, F_GETFD) >= 0) close(slave); /* libuv may have it anew */
+}
+
 /* -- Failure -------------------------------------------------------------- */
 
 static int try_read(dusk_context_t *ctx, dusk_read_t *read,
@@ -552,6 +580,7 @@ int main(void) {
       read_test(one_that_finds_nothing_waits_on),
       read_test(an_error_of_the_polls_own_is_told),
       read_test(somebody_else_may_close_its_handle),
+      read_test(a_terminal_is_read_by_lines),
       read_test(a_failed_start_leaves_nothing),
       read_test(what_cannot_be_polled_is_refused),
       read_test(no_descriptor_for_the_duplicate),

@@ -301,9 +301,9 @@ struct dusk_spawn {
  * When the context ends, the child is sent `stop_signal` (0: SIGTERM), and if
  * it is still there `grace_ms` later SIGKILL; DUSK_OFF waits for it as long as
  * it takes. Then `err` is the context's, whatever the child made of the signal.
- * It is 0, and the child's status counts alone, for one that had ended before
- * it could be sent the signal, or could not be sent any, since it has become
- * another user. Under a context that had ended before the call nothing is
+ * It is 0, and the child's status counts alone, for one whose end was noticed
+ * first, or that could not be sent the signal, since it has become another
+ * user. Under a context that had ended before the call nothing is
  * started, `pid` is 0 and so are status and signal.
  *
  * Only the child itself is signalled, not what it has started: who wants that

@@ -257,6 +257,23 @@ static void look_at(dusk__h1_t *h1, int index, seen_t *seen) {
   }
 }
 
+/* Nobody who merges a trailer with the header is to find another body there: as
+ * in Go, and RFC 9110, 6.5.1. */
+static bool announces_framing(const dusk__h1_t *h1) {
+  for (size_t i = 0; i < h1->field_count; i++) {
+    const dusk__field_t *field = &h1->fields[i];
+    if (field->name_len != 7 ||
+        !dusk__is_name(dusk__h1_at(h1, field->name), "trailer", 7))
+      continue;
+    const char *names = dusk__h1_at(h1, field->value);
+    if (dusk__has_token(names, "content-length") ||
+        dusk__has_token(names, "transfer-encoding") ||
+        dusk__has_token(names, "trailer"))
+      return true;
+  }
+  return false;
+}
+
 int dusk__strict_request(dusk__h1_t *h1) {
   size_t fields_at;
   int refusal = check_request_line(h1, &fields_at);
@@ -277,6 +294,7 @@ int dusk__strict_request(dusk__h1_t *h1) {
     if (h1->version_minor == 0) return 400;
     if (seen.encodings > 1 || strcasecmp(seen.encoding, "chunked") != 0)
       return 501;
+    if (announces_framing(h1)) return 400;
   }
   /* llhttp misses one before a tab, and in HTTP/1.0 beside keep-alive. */
   h1->keep_alive = !seen.close && llhttp_should_keep_alive(&h1->parser);

@@ -65,6 +65,12 @@ static void methods_that_nobody_knows_are_not_implemented(void **state) {
   assert_false(dusk__strict_is_http("PLAY", 4));
 }
 
+static void srv_151_only_connect_needs_no_host(void **state) {
+  (void)state;
+  assert_int_equal(refusal("CONNECT h:80 HTTP/1.1\r\n\r\n"), 0);
+  assert_int_equal(refusal("OPTIONS * HTTP/1.1\r\n\r\n"), 400);
+}
+
 static void targets_have_their_forms(void **state) {
   (void)state;
   assert_int_equal(line_refusal("OPTIONS * HTTP/1.1"), 0);
@@ -159,6 +165,21 @@ static void one_coding_and_one_length(void **state) {
                    400);
 }
 
+static void srv_190_trailers_that_are_no_trailers(void **state) {
+  (void)state;
+  assert_int_equal(field_refusal("Transfer-Encoding: chunked\r\n"
+                                 "Trailer: A, Content-Lengths, X-Trailer"),
+                   0);
+  assert_int_equal(field_refusal("Transfer-Encoding: chunked\r\n"
+                                 "Trailer: A,\tTRAILER"),
+                   400);
+  assert_int_equal(field_refusal("Trailer: Content-Length\r\n"
+                                 "Transfer-Encoding: chunked"),
+                   400);
+  assert_int_equal(field_refusal("Transfer-Encoding: chunked\r\nTrailer:"), 0);
+  assert_int_equal(field_refusal("Trailer: Transfer-Encoding"), 0);
+}
+
 /* Whether the connection is to be kept. */
 static bool keeps(const char *bytes) {
   feed_t feed;
@@ -219,11 +240,13 @@ int main(void) {
       cmocka_unit_test(srv_144_a_request_line_is_three_words),
       cmocka_unit_test(srv_147_versions),
       cmocka_unit_test(methods_that_nobody_knows_are_not_implemented),
+      cmocka_unit_test(srv_151_only_connect_needs_no_host),
       cmocka_unit_test(targets_have_their_forms),
       cmocka_unit_test(the_paths_end_is_noted),
       cmocka_unit_test(hosts_are_hosts),
       cmocka_unit_test(fields_stand_one_a_line),
       cmocka_unit_test(one_coding_and_one_length),
+      cmocka_unit_test(srv_190_trailers_that_are_no_trailers),
       cmocka_unit_test(options_of_connection_count_in_any_list),
       cmocka_unit_test(expectations),
       cmocka_unit_test(chunk_extensions_are_tokens_or_quoted),

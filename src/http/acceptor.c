@@ -260,7 +260,7 @@ void dusk__source_close(dusk__source_t *source) {
   uv_close((uv_handle_t *)&source->poll, on_closed);
   uv_close((uv_handle_t *)&source->retry, on_closed);
   int err = dusk__listener_close(&source->listener);
-  if (err < 0) acceptor->close_err = err;
+  if (acceptor->close_err == 0) acceptor->close_err = err;
   assert(acceptor->listening > 0);
   acceptor->listening--;
   acceptor->above->changed(acceptor);

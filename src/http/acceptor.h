@@ -33,7 +33,7 @@ struct dusk__acceptor {
   size_t listening; /* of them not yet closed */
   bool paused;      /* there is no room */
   bool is_sealing;  /* there is always room, and no error is final */
-  int close_err;    /* of a listener */
+  int close_err;    /* of the first listener whose close failed */
 };
 
 /* One address that is served. */

@@ -1,5 +1,5 @@
 /* Accepting, with nothing above it but what it is given at init. Needs the
- * linker's --wrap for accept4. */
+ * linker's --wrap for accept4 and close. */
 #include "acceptor.h"
 
 #include "lone_worker.h"
@@ -37,6 +37,21 @@ static void fail_accept(int err, int times) {
   accept_errno = err;
   accepts_before = 0;
   accept_errors_left = times;
+}
+
+static int close_errno; /* of a listening socket; 0: as the kernel likes */
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+int __wrap_close(int fd) {
+  int listens = 0;
+  socklen_t len = sizeof(listens);
+  getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+  int result = __real_close(fd);
+  if (!listens || close_errno == 0) return result;
+  errno = close_errno;
+  return -1;
 }
 
 /* -- What is above --------------------------------------------------------- */
@@ -266,7 +281,7 @@ static void without_memory_clients_stay_in_the_queue(void **state) {
   close_all(clients, 2);
 }
 
-static void without_descriptors_it_backs_off_and_closes_nothing(void **state) {
+static void srv_017_without_descriptors_it_backs_off(void **state) {
   (void)state;
   int clients[2];
   fail_accept(EMFILE, -1);
@@ -287,6 +302,36 @@ static void without_descriptors_it_backs_off_and_closes_nothing(void **state) {
   close_all(clients, 2);
 }
 
+static void srv_018_a_shortage_is_waited_out(void **state) {
+  (void)state;
+  static const int errors[] = {EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM};
+  enum { ERRORS = sizeof(errors) / sizeof(*errors) };
+  for (int i = 0; i < ERRORS; i++) {
+    int client;
+    fail_accept(errors[i], i == ERRORS - 1 ? 16 : 1);
+    connect_all(&client, 1);
+    lone_run_until(&lone, &passes, i + 1);
+    assert_int_equal(errors_told, i + 1);
+    assert_int_equal(last_told, -errors[i]);
+    close_all(&client, 1);
+  }
+  assert_int_equal(changes, 0);
+}
+
+/* Here the waits of 5 to 640 ms are over. */
+static void srv_019_a_long_wait_is_told_once_a_second(void **state) {
+  (void)state;
+  int client;
+  fail_accept(EMFILE, -1);
+  connect_all(&client, 1);
+  lone_run_until(&lone, &errors_told, 1);
+  source->retry_ms = 1000;
+  lone_run_until(&lone, &errors_told, 2);
+  assert_in_range(uv_timer_get_due_in(&source->retry), 900, 1000);
+  assert_int_equal(source->retry_ms, 1000); /* SRV-017: no longer */
+  close_all(&client, 1);
+}
+
 /* Who came before it runs out is passed all the same. */
 static void a_batch_may_end_with_an_error(void **state) {
   (void)state;
@@ -304,16 +349,21 @@ static void a_batch_may_end_with_an_error(void **state) {
   close_all(clients, 2);
 }
 
-static void one_clients_error_is_passed_over(void **state) {
+static void srv_018_one_clients_error_is_passed_over(void **state) {
   (void)state;
-  int client;
-  fail_accept(ECONNABORTED, 15);
-  connect_all(&client, 1);
-  lone_run_until(&lone, &batches, 1);
-  assert_int_equal(passes, 1);
+  static const int errors[] = {EINTR,     ECONNABORTED, ECONNRESET,
+                               ETIMEDOUT, EPROTO,       EHOSTUNREACH};
+  for (int i = 0; i < 6; i++) {
+    int client;
+    int prepared = prepares;
+    fail_accept(errors[i], 15);
+    connect_all(&client, 1);
+    lone_run_until(&lone, &batches, i + 1);
+    assert_int_equal(passes, i + 1);
+    assert_int_equal(prepares - prepared, 15 + 1 + 1); /* the queue's end */
+    close_all(&client, 1);
+  }
   assert_int_equal(errors_told, 0);
-  assert_int_equal(prepares, 15 + 1 + 1); /* and for the queue's end */
-  close_all(&client, 1);
 }
 
 static void without_room_it_pauses(void **state) {
@@ -367,20 +417,25 @@ static void a_seal_always_has_room(void **state) {
 
 /* -- Ends ------------------------------------------------------------------ */
 
-static void an_error_of_the_socket_is_final(void **state) {
+static void srv_018_an_error_of_the_socket_is_final(void **state) {
   (void)state;
-  int client;
-  fail_accept(EINVAL, -1);
-  connect_all(&client, 1);
-  lone_run_until(&lone, &changes, 1);
-  assert_int_equal(source->err, UV_EINVAL);
-  assert_false(dusk__source_is_open(source));
-  assert_int_equal(acceptor.listening, 0);
+  static const int errors[] = {EINVAL, EBADF, ENOTSOCK, EOPNOTSUPP};
+  for (int i = 0; i < 4; i++) {
+    int client;
+    fail_accept(errors[i], -1);
+    connect_all(&client, 1);
+    lone_run_until(&lone, &changes, i + 1);
+    assert_int_equal(source->err, -errors[i]);
+    assert_false(dusk__source_is_open(source));
+    assert_int_equal(acceptor.listening, 0);
+    close(client);
+    assert_int_equal(
+        dusk__acceptor_open(&acceptor, "127.0.0.1:0", NULL, NULL, &source), 0);
+  }
   assert_int_equal(errors_told, 0); /* who serves is told */
-  close(client);
 }
 
-static void but_not_while_it_is_sealed(void **state) {
+static void srv_020_but_not_while_it_is_sealed(void **state) {
   (void)state;
   int client;
   acceptor.is_sealing = true;
@@ -402,6 +457,20 @@ static void a_source_closes_once(void **state) {
   assert_int_equal(changes, 1);
   assert_int_equal(acceptor.listening, 0);
   assert_ptr_equal(dusk__acceptor_next(&acceptor, NULL), source);
+}
+
+static void srv_046_the_first_error_of_a_close_stays(void **state) {
+  (void)state;
+  dusk__source_t *other;
+  assert_int_equal(
+      dusk__acceptor_open(&acceptor, "127.0.0.1:0", NULL, NULL, &other), 0);
+  close_errno = EIO;
+  dusk__source_close(other);
+  close_errno = EDQUOT;
+  dusk__source_close(source);
+  close_errno = 0;
+  assert_int_equal(acceptor.close_err, UV_EIO);
+  acceptor.close_err = 0; /* as the others leave it */
 }
 
 static void count_told(dusk_server_t *server, int err, void *arg) {
@@ -433,15 +502,18 @@ int main(void) {
       TEST(an_open_that_fails_leaves_nothing),
       TEST(a_source_can_be_accepted_from_by_hand),
       TEST(without_memory_clients_stay_in_the_queue),
-      TEST(without_descriptors_it_backs_off_and_closes_nothing),
+      TEST(srv_017_without_descriptors_it_backs_off),
+      TEST(srv_018_a_shortage_is_waited_out),
+      TEST(srv_019_a_long_wait_is_told_once_a_second),
       TEST(a_batch_may_end_with_an_error),
-      TEST(one_clients_error_is_passed_over),
+      TEST(srv_018_one_clients_error_is_passed_over),
       TEST(without_room_it_pauses),
       TEST(a_resume_does_not_open_what_has_closed),
       TEST(a_seal_always_has_room),
-      TEST(an_error_of_the_socket_is_final),
-      TEST(but_not_while_it_is_sealed),
+      TEST(srv_018_an_error_of_the_socket_is_final),
+      TEST(srv_020_but_not_while_it_is_sealed),
       TEST(a_source_closes_once),
+      TEST(srv_046_the_first_error_of_a_close_stays),
       TEST(who_serves_is_told_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,7 @@ def test_backlog_of_200_with_requests_is_answered(start, build, listen):
     assert report["seal"] == SEALS[build]
 
 
+# SRV-036
 @pytest.mark.parametrize("build", BUILDS)
 def test_backlog_without_requests_is_not_reset(start, build):
     """Those that have sent nothing yet get the window (6), then an end of
@@ -367,6 +368,7 @@ def test_answer_to_a_post_says_close(start):
     assert report_of(server)["conns_answered"] == 2
 
 
+# SRV-042
 def test_batch_is_answered_whole_and_only_the_last_says_close(start):
     server = start()
     with server.connect() as conn:
@@ -416,6 +418,7 @@ def test_batch_with_a_chunked_body_is_answered_whole(start):
     assert report_of(server)["requests_answered"] == 4
 
 
+# SRV-042
 def test_what_comes_after_the_first_look_is_not_the_batch(start):
     server = start()
     with begin(server, "/?delay=1500ms") as conn:
@@ -449,6 +452,7 @@ def test_request_on_the_wire_is_answered(start):
         assert report_of(server)["conns_late"] == 0
 
 
+# SRV-034, SRV-036
 def test_request_within_the_window_is_answered(start):
     server = start("--quiet-window", "3s")
     idle, unused = kept(server), server.connect().wait_read()
@@ -461,6 +465,7 @@ def test_request_within_the_window_is_answered(start):
     assert report["requests_begun"] == report["requests_answered"] == 2
 
 
+# SRV-034
 def test_idle_connections_close_after_the_window(start):
     server = start("--quiet-window", "300ms")
     conns = [kept(server) for _ in range(10)]
@@ -471,6 +476,7 @@ def test_idle_connections_close_after_the_window(start):
     assert report_of(server)["conns_idle"] == 10
 
 
+# SRV-034
 def test_no_window_closes_at_once(start):
     server = start("--quiet-window", "0")
     idle = kept(server)
@@ -537,6 +543,7 @@ def test_client_that_never_reads_is_cut(start):
     assert 1500 < report["drain_ms"] < 9000
 
 
+# SRV-035, SRV-038
 def test_half_a_header_is_cut(start):
     server = start("--drain-timeout", "20s")
     idle = kept(server)
@@ -556,9 +563,11 @@ def test_half_a_header_is_cut(start):
     assert report["drain_ms"] < 3500
 
 
-def test_half_a_header_that_is_completed_is_answered(start):
+# SRV-035, SRV-039
+@pytest.mark.parametrize("begin_conn", [kept, lambda server: server.connect()])
+def test_half_a_header_that_is_completed_is_answered(start, begin_conn):
     server = start()
-    with server.connect() as conn:
+    with begin_conn(server) as conn:
         conn.send(b"GET / HTTP/1.1\r\nHost:").wait_read()
         stop(server)
         conn.send(b" h\r\n\r\n")
@@ -642,6 +651,7 @@ def test_client_that_leaves_is_counted_as_gone(start):
 # -- The bound (10) -----------------------------------------------------------
 
 
+# SRV-047
 def test_handler_that_outlasts_the_bound_is_cut_and_told(start):
     server = start("--drain-timeout", "2500ms")
     slow = begin(server, "/?delay=50s")

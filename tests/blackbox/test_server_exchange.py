@@ -66,6 +66,9 @@ def test_srv_088_http_1_0_keeps_when_asked(shared_lab):
             response = conn.get("/hello", headers=KEEP, **V10)
             assert response.get("Connection").lower() == "keep-alive"
             assert response.body == b"hello\n"
+        conn.request("HEAD", "/chunks", KEEP, **V10)  # of unknown length
+        assert conn.response("HEAD").get("Connection").lower() == "keep-alive"
+        assert conn.get("/hello", **V10).body == b"hello\n"
 
 
 def test_srv_089_http_1_0_response_of_unknown_length(shared_lab):
@@ -86,7 +89,7 @@ def test_srv_093_bodiless_responses_keep_the_connection(shared_lab, code,
         assert conn.get("/hello").body == b"hello\n"
 
 
-def test_srv_094_096_lame_duck_closes_and_can_be_taken_back(lab):
+def test_a_lame_duck_closes_and_can_be_taken_back(lab):
     server = lab()
     with server.connect() as early, server.connect() as late:
         assert early.get("/hello").status == late.get("/hello").status == 200
@@ -149,6 +152,61 @@ def test_srv_207_small_unread_chunked_body_is_dropped(shared_lab):
                   request("GET", "/hello"))
         assert conn.response().body == b"ignored\n"
         assert conn.response().body == b"hello\n"
+
+
+@pytest.mark.parametrize("size, kept", [(262144, True), (262145, False)])
+def test_srv_207_208_an_unread_chunked_body_is_dropped_up_to(lab, size, kept):
+    server = lab("body-bytes=off")
+    with server.connect() as conn:
+        conn.send(b"POST /ignore HTTP/1.1\r\nHost: h\r\n"
+                  b"Transfer-Encoding: chunked\r\n\r\n")
+        assert not conn.response().closes
+        try:
+            conn.send(chunked(b"x" * size)).request("GET", "/hello")
+        except (BrokenPipeError, ConnectionResetError):
+            assert not kept
+        if kept:
+            assert conn.response().body == b"hello\n"
+        else:
+            assert conn.end() in ("eof", "reset")
+            assert conn.buffer == b""
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000",
+                                     "Transfer-Encoding: chunked"])
+def test_srv_209_close_drops_nothing(shared_lab, framing):
+    """The end comes although the body doesn't."""
+    with shared_lab.connect() as conn:
+        conn.send(f"POST /ignore HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+                  f"{framing}\r\n\r\n")
+        assert conn.response().closes
+        assert conn.end() == "eof"
+
+
+@pytest.mark.parametrize("size", [20 << 10, 1 << 20])
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("close", [False, True])
+def test_srv_211_only_small_unread_bodies_are_followed(lab, size, is_chunked,
+                                                       close):
+    server = lab("body-bytes=off")
+    body = b"x" * size
+    fields = [("Connection", "close")] if close else []
+    if is_chunked:
+        message = request("POST", "/ignore", fields +
+                          [("Transfer-Encoding", "chunked")]) + chunked(body)
+    else:
+        message = request("POST", "/ignore", fields, body)
+    with server.connect() as conn:
+        try:
+            conn.send(message + request("GET", "/hello"))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert conn.response().body == b"ignored\n"
+        if size < 100000 and not close:
+            assert conn.response().body == b"hello\n"
+        else:
+            assert conn.end() in ("eof", "reset")
+            assert conn.buffer == b""
 
 
 def test_a_client_that_half_closes_is_answered(shared_lab):
@@ -280,7 +338,7 @@ def test_srv_174_stream_that_ends_too_early(lab):
     with server.connect() as conn:
         conn.send(b"POST /collect HTTP/1.1\r\nHost: h\r\nContent-Length: 9"
                   b"\r\n\r\nab").sock.shutdown(socket.SHUT_WR)
-        server.err.wait("^collect: ")
+        server.err.wait("^collect: connection reset by peer$")
         conn.end()
         assert b"200" not in conn.buffer
 
@@ -307,7 +365,7 @@ def test_srv_189_trailer_is_there_after_the_body(shared_lab):
 
 @pytest.mark.parametrize("target", ["/collect?max=10", "/collect?max=10&own=1"])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_srv_198_199_body_limit_of_a_handler(shared_lab, target, is_chunked):
+def test_srv_198_199_202_body_limit_of_a_handler(shared_lab, target, is_chunked):
     def post(conn, body):
         if not is_chunked:
             return conn.post(target, body)
@@ -325,6 +383,7 @@ def test_srv_198_199_body_limit_of_a_handler(shared_lab, target, is_chunked):
             assert response.status == 413
 
 
+# SRV-215, SRV-216
 def test_srv_218_a_client_that_is_still_sending_gets_the_reply(lab):
     """5 MiB, nobody reads them, and no reset destroys the 401."""
     with lab("body-bytes=off").connect() as conn:
@@ -339,6 +398,7 @@ def test_srv_218_a_client_that_is_still_sending_gets_the_reply(lab):
         assert response.body == b"ignored\n"
 
 
+# SRV-143, SRV-215
 def test_srv_218_error_replies_to_a_client_that_is_still_sending(lab):
     server = lab("body-bytes=1000")
     for head, status in (
@@ -379,6 +439,7 @@ def test_chunked_echo_with_trailers(shared_duskd):
         assert conn.get().body == b"hello\n"
 
 
+# SRV-212
 def test_echo_flows_while_the_body_comes(shared_duskd):
     """Each piece is back before the next is sent."""
     with shared_duskd.connect() as conn:

@@ -1,9 +1,5 @@
-"""Starting, serving, shutdown and close: the core rows of the server page's
-sections 1 to 3, and of 13 on the requests' contexts.
-
-Overruled by the design and so not here: SRV-034 to 039, 042, 045, 047, 049,
-308; what holds instead is in test_drain.py.
-"""
+"""Starting, serving, shutdown and close, and the contexts of requests. What a
+stop costs whom is in test_drain.py."""
 
 import json
 import os
@@ -57,9 +53,11 @@ def test_srv_001_accepting_that_fails_for_good_ends_serving(variant):
                          pass_fds=(listener.fileno(),))
         with server.connect() as conn:
             assert conn.get().status == 200
+            before = server.fds()
             listener.shutdown(socket.SHUT_RDWR)
             match = server.err.wait("^serve: (.*)$")
             assert match[1] not in ("ok", CLOSED)
+            assert server.fds() == before - 1  # SRV-004: closed by then
             assert conn.get().status == 200
     server.signal()
     server.err.wait("^shutdown: ok$")
@@ -367,7 +365,7 @@ def test_a_shutdown_without_context_is_an_error(again):
     assert "no bound, shutdown: invalid argument" in again
 
 
-def test_srv_053_a_handler_may_shut_its_server_down(lab):
+def test_srv_053_054_a_handler_may_shut_its_server_down(lab):
     server = lab()
     with server.connect() as conn:
         response = conn.get("/shutdown?ms=300")
@@ -484,7 +482,7 @@ def test_request_timeout_ends_it(lab):
     server.err.wait("^watch: timed out$")
 
 
-def test_srv_308_hard_cancel_of_the_drain_ends_it(lab):
+def test_srv_045_308_hard_cancel_of_the_drain_ends_it(lab):
     server = lab("bound=900", "grace=300")
     with begin(server, "/watch") as conn:
         server.err.wait("^watch begins$")

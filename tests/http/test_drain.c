@@ -49,7 +49,7 @@ static void seed_009_result_deadline(void **state) {
   assert_int_equal(report.status, UV_ETIMEDOUT);
   /* The grace before: the hard cancel, by its cause. */
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_drain_cancelled);
-  assert_int_equal(report.requests_cut, 1);
+  assert_int_equal(report.requests_cut, 1); /* SRV-047 */
   assert_int_equal(report.requests_cancelled, 1);
   assert_int_equal(report.conns_cut, 1);
   assert_string_equal(report.oldest, "GET /slow?x=1");
@@ -62,11 +62,12 @@ static void seed_009_result_deadline(void **state) {
 
 static void seed_009_result_cancelled(void **state) {
   loopback_t *lb = *state;
+  static const dusk_cause_t enough = {UV_EPERM, "enough"};
   hold(lb, DEFAULTS, GET);
   dusk_context_t *bound = cancellable(lb);
   begin_stop(lb, bound);
-  dusk_context_cancel(bound, NULL);
-  assert_int_equal(end_stop(lb).status, UV_ECANCELED);
+  dusk_context_cancel(bound, &enough);
+  assert_int_equal(end_stop(lb).status, UV_ECANCELED); /* SRV-028: no cause */
   dusk_response_end(lb->held.res, NULL, 0);
 }
 
@@ -110,7 +111,7 @@ static void srv_029_ended_bound_on_an_idle_server(void **state) {
   assert_int_equal(end_stop(lb).status, 0);
 }
 
-static void srv_048_and_050_shutdown_again(void **state) {
+static void srv_048_050_shutdown_again(void **state) {
   loopback_t *lb = *state;
   hold(lb, DEFAULTS, GET);
   dusk_context_t *bound = cancellable(lb);
@@ -137,6 +138,41 @@ static void a_later_bound_brings_the_end_nearer(void **state) {
   dusk_response_end(lb->held.res, NULL, 0);
 }
 
+static void srv_048_a_later_call_gets_the_same_status(void **state) {
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, GET);
+  assert_int_equal(stop(lb, 50).status, UV_ETIMEDOUT);
+  assert_int_equal(stop(lb, 5000).status, UV_ETIMEDOUT);
+  dusk_response_end(lb->held.res, NULL, 0);
+}
+
+static void srv_031_over_in_the_turn_of_the_last_end(void **state) {
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  begin_stop(lb, cancellable(lb));
+  AWAIT(lb, lb->server->sealed_ns != 0);
+  turn(lb, 5);
+  assert_int_equal(lb->shutdown_status, 1);
+  dusk_response_end(lb->held.res, NULL, 0);
+  turn(lb, 1);
+  assert_int_equal(lb->shutdown_status, 0);
+}
+
+static void srv_044_who_lingers_is_waited_for(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET);
+  begin_stop(lb, cancellable(lb));
+  AWAIT(lb, lb->server->sealed_ns != 0);
+  say(client, GET); /* too late, and unread */
+  dusk_response_end(lb->held.res, NULL, 0);
+  hear(lb, client, NULL);
+  assert_int_equal(lb->shutdown_status, 1);
+  leave(lb, client);
+  dusk_report_t report = end_stop(lb);
+  assert_int_equal(report.status, 0);
+  assert_int_equal(report.conns_answered, 1);
+}
+
 static void shutdown_needs_a_bound(void **state) {
   loopback_t *lb = *state;
   serve_plain(lb);
@@ -145,7 +181,7 @@ static void shutdown_needs_a_bound(void **state) {
   assert_int_equal(loopback_report(lb).phase, DUSK_SERVING);
 }
 
-static void srv_051_and_052_never_served(void **state) {
+static void srv_051_052_never_served(void **state) {
   loopback_t *lb = *state;
   loopback_make(lb, &(dusk_server_config_t){.handler = loopback_keep});
   assert_int_equal(stop(lb, 5000).status, 0);
@@ -190,7 +226,7 @@ static void count_hook(dusk_server_t *server, void *arg) {
   ++*(int *)arg;
 }
 
-static void srv_025_hooks_run_once(void **state) {
+static void srv_025_049_hooks_run_once(void **state) {
   loopback_t *lb = *state;
   int calls = 0;
   serve_plain(lb);
@@ -214,7 +250,7 @@ static void srv_058_close_runs_no_hooks(void **state) {
   assert_int_equal(calls, 0);
 }
 
-static void draining_context_tells_requests(void **state) {
+static void srv_045_draining_context_tells_requests(void **state) {
   loopback_t *lb = *state;
   hold(lb, DEFAULTS, GET);
   dusk_context_t *draining = dusk_request_draining(lb->held.req);
@@ -249,16 +285,19 @@ int main(void) {
       house_test(an_answer_in_the_grace_goes_out),
       house_test(a_bound_cancelled_in_the_grace_cuts),
       house_test(srv_029_ended_bound_on_an_idle_server),
-      house_test(srv_048_and_050_shutdown_again),
+      house_test(srv_048_050_shutdown_again),
+      house_test(srv_048_a_later_call_gets_the_same_status),
+      house_test(srv_031_over_in_the_turn_of_the_last_end),
+      house_test(srv_044_who_lingers_is_waited_for),
       house_test(a_later_bound_brings_the_end_nearer),
       house_test(shutdown_needs_a_bound),
-      house_test(srv_051_and_052_never_served),
+      house_test(srv_051_052_never_served),
       house_test(srv_060_close_cuts_at_once),
       house_test(srv_067_close_ends_a_waiting_shutdown),
       house_test(unref_closes),
-      house_test(srv_025_hooks_run_once),
+      house_test(srv_025_049_hooks_run_once),
       house_test(srv_058_close_runs_no_hooks),
-      house_test(draining_context_tells_requests),
+      house_test(srv_045_draining_context_tells_requests),
       house_test(lame_duck_can_be_undone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,10 @@ static void on_drop(dusk_request_t *req, ssize_t nread, const char *data,
                     void *arg) {
   (void)req;
   (void)data;
-  if (nread == UV_EOF) dusk_response_end(arg, "hello\n", 6);
+  if (nread == UV_EOF)
+    dusk_response_end(arg, "hello\n", 6);
+  else if (nread < 0)
+    dusk_response_abort(arg);
 }
 
 static void drop(dusk_response_t *res, dusk_request_t *req, void *arg) {
@@ -37,6 +40,35 @@ static void header_limit_counts_neither_body_nor_followers(void **state) {
   int client = connect_client(lb);
   say(client, text);
   assert_int_equal(count_of(hear(lb, client, NULL), "HTTP/1.1 200 OK"), 62);
+}
+
+/* What stands in dusk/server.h. */
+static void srv_013_a_handler_is_all_a_server_needs(void **state) {
+  loopback_t *lb = *state;
+  static char field[80000];
+  char head[200];
+  static const struct {
+    int field_len;
+    unsigned long body_len;
+    const char *status;
+  } cases[] = {{65000, 0, " 200 OK"},
+               {65536, 0, " 431 "},
+               {1, 1 << 20, " 100 "},
+               {1, (1 << 20) + 1, " 413 "}};
+  for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+    serve(lb, (dusk_server_config_t){.handler = drop});
+    int client = connect_client(lb);
+    snprintf(head, sizeof(head),
+             "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+             "Content-Length: %lu\r\nA: ",
+             cases[i].body_len);
+    say(client, head);
+    memset(field, 'a', (size_t)cases[i].field_len);
+    strcpy(field + cases[i].field_len, "\r\n\r\n");
+    say_all(lb, client, field);
+    assert_has(hear(lb, client, "\r\n\r\n"), cases[i].status);
+    end_all(lb);
+  }
 }
 
 /* A client that pipelines on and on, and reads late, loses nothing, and what it
@@ -138,7 +170,7 @@ static void who_is_cut_by_a_hook_is_told(void **state) {
                                         unref_when_done, &status),
                    0);
   AWAIT(lb, lb->held.body_end);
-  assert_int_equal(lb->held.body_end, UV_ECANCELED);
+  assert_int_equal(lb->held.body_end, UV_ECANCELED); /* SRV-062 */
   assert_int_equal(status, UV_ECANCELED);
   dusk_response_end(lb->held.res, NULL, 0);
   lb->server = NULL;
@@ -149,6 +181,52 @@ static void a_finished_drain_keeps_no_loop_alive(void **state) {
   serve(lb, DEFAULTS);
   stop(lb, 3600000);
   assert_int_equal(uv_run(&lb->loop, UV_RUN_DEFAULT), 0); /* comes back */
+}
+
+/* Although another request came before. */
+static void srv_110_a_client_that_goes_is_noticed(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET GET);
+  dusk_context_t *ctx = held_context(lb);
+  turn(lb, 3);
+  assert_int_equal(dusk_context_err(ctx), 0);
+  leave(lb, client);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
+  assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
+  dusk_response_end(lb->held.res, NULL, 0);
+  AWAIT(lb, lb->held.called == 2); /* it may have half-closed only */
+  dusk_response_end(lb->held.res, NULL, 0);
+}
+
+/* -- How connections close ------------------------------------------------- */
+
+#define GET_CLOSE "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+static void srv_217_who_was_read_to_the_end_is_closed_at_once(void **state) {
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, GET_CLOSE);
+  dusk_response_end(lb->held.res, "x", 1);
+  assert_int_equal(loopback_report(lb).conns_now, 0);
+}
+
+/* What comes after the answer resets nothing, until the client has closed. */
+static void srv_214_216_who_may_still_send_is_read_on(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS,
+                    "POST / HTTP/1.1\r\nHost: h\r\n"
+                    "Content-Length: 900000\r\n\r\n");
+  dusk_response_end(lb->held.res, "x", 1);
+  static char some[20000];
+  memset(some, 'a', sizeof(some) - 1);
+  for (int i = 0; i < 10; i++) {
+    say_all(lb, client, some);
+    turn(lb, 2);
+  }
+  assert_has(hear(lb, client, NULL), "\r\n\r\nx");
+  assert_int_equal(end_of_stream(lb, client), 0);
+  assert_int_equal(loopback_report(lb).conns_now, 1);
+  leave(lb, client);
+  AWAIT(lb, loopback_report(lb).conns_now == 0);
 }
 
 /* -- Callbacks never inside a call ----------------------------------------- */
@@ -215,14 +293,20 @@ static void srv_183_a_body_ends_in_cr_lf(void **state) {
   assert_int_equal(end_of(lb, "1\r\na\r\n0\r\n\n"), DUSK_EBADBODY);
 }
 
-static void a_trailer_beyond_the_buffer_is_refused(void **state) {
+static void srv_192_a_trailer_beyond_the_buffer_is_refused(void **state) {
   loopback_t *lb = *state;
-  char *body = malloc(40000);
-  strcpy(body, "0\r\nA: ");
-  memset(body + 6, 'a', 30000);
-  strcpy(body + 30006, "\r\n\r\n");
-  assert_int_equal(end_of(lb, body), DUSK_EBADBODY);
-  free(body);
+  static const struct {
+    size_t len;
+    int end;
+  } cases[] = {{4096, UV_EOF}, {30000, DUSK_EBADBODY}};
+  for (size_t i = 0; i < 2; i++) {
+    char *body = malloc(40000);
+    strcpy(body, "0\r\nA: ");
+    memset(body + 6, 'a', cases[i].len);
+    strcpy(body + 6 + cases[i].len, "\r\n\r\n");
+    assert_int_equal(end_of(lb, body), cases[i].end);
+    free(body);
+  }
 }
 
 static void a_trailer_says_nothing_of_the_connection(void **state) {
@@ -254,20 +338,55 @@ static void request_timeout_spares_an_ended_response(void **state) {
   assert_int_equal(take(lb, client, LEN), LEN);
 }
 
+static void count_timer(uv_handle_t *handle, void *count) {
+  *(int *)count += handle->type == UV_TIMER && uv_is_active(handle);
+}
+
+static int timers(loopback_t *lb) {
+  int count = 0;
+  uv_walk(&lb->loop, count_timer, &count);
+  return count;
+}
+
+/* All time-outs of a loop have one timer. */
+static void srv_126_without_a_time_to_write_there_is_none(void **state) {
+  loopback_t *lb = *state;
+  static const uint64_t timeouts[] = {60000, DUSK_OFF};
+  static char piece[1 << 16];
+  for (size_t i = 0; i < 2; i++) {
+    dusk_server_config_t config = {.write_timeout_ms = timeouts[i],
+                                   .header_timeout_ms = DUSK_OFF,
+                                   .idle_timeout_ms = DUSK_OFF};
+    hold(lb, config, GET);
+    assert_int_equal(timers(lb), 0);
+    while (dusk_response_write(lb->held.res, piece, sizeof(piece)) == 0)
+      continue;
+    turn(lb, 3);
+    assert_int_equal(timers(lb), timeouts[i] != DUSK_OFF);
+    dusk_response_reset(lb->held.res);
+    end_all(lb);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(header_limit_counts_neither_body_nor_followers),
+      house_test(srv_013_a_handler_is_all_a_server_needs),
       house_test(a_late_reader_gets_every_answer),
       house_test(max_requests_closes_with_the_last),
       house_test(the_server_may_be_closed_when_a_request_ends),
       house_test(who_is_cut_by_a_hook_is_told),
       house_test(a_finished_drain_keeps_no_loop_alive),
+      house_test(srv_110_a_client_that_goes_is_noticed),
+      house_test(srv_217_who_was_read_to_the_end_is_closed_at_once),
+      house_test(srv_214_216_who_may_still_send_is_read_on),
       house_test(no_body_inside_a_write),
       house_test(no_drained_after_the_end),
       house_test(srv_183_a_body_ends_in_cr_lf),
-      house_test(a_trailer_beyond_the_buffer_is_refused),
+      house_test(srv_192_a_trailer_beyond_the_buffer_is_refused),
       house_test(a_trailer_says_nothing_of_the_connection),
       house_test(request_timeout_spares_an_ended_response),
+      house_test(srv_126_without_a_time_to_write_there_is_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,7 +111,7 @@ static void the_drains_bound_says_so(void **state) {
   assert_int_equal(ends.cuts, 1);
 }
 
-static void a_client_that_takes_nothing_times_out(void **state) {
+static void srv_123_a_client_that_takes_nothing_times_out(void **state) {
   loopback_t *lb = *state;
   enum { LEN = 16 << 20 };
   dusk_server_config_t config = watched();
@@ -122,6 +122,25 @@ static void a_client_that_takes_nothing_times_out(void **state) {
   AWAIT(lb, ends.count != 0);
   was(200, UV_ETIMEDOUT, &dusk_timed_out);
   free(body);
+}
+
+static void srv_123_127_who_waits_to_write_is_called(void **state) {
+  loopback_t *lb = *state;
+  static char piece[1 << 16];
+  dusk_server_config_t config = watched();
+  config.write_timeout_ms = 50;
+  int client = hold(lb, config, GET_X);
+  dusk_response_t *res = lb->held.res;
+  while (dusk_response_write(res, piece, sizeof(piece)) == 0)
+    continue;
+  int drained = 0;
+  assert_int_equal(dusk_response_on_drained(res, count_drained, &drained), 0);
+  AWAIT(lb, drained);
+  assert_int_equal(dusk_response_write(res, piece, 1), UV_ECANCELED);
+  assert_int_equal(dusk_response_end(res, NULL, 0), UV_ECANCELED);
+  was(200, UV_ETIMEDOUT, &dusk_timed_out);
+  end_of_stream(lb, client); /* comes, with no last chunk before it */
+  assert_int_equal(loopback_report(lb).conns_now, 0);
 }
 
 static void a_reply_to_a_slow_header_is_a_time_out(void **state) {
@@ -482,7 +501,8 @@ int main(void) {
       house_test(a_client_that_leaves_is_gone),
       house_test(a_server_that_closes_says_so),
       house_test(the_drains_bound_says_so),
-      house_test(a_client_that_takes_nothing_times_out),
+      house_test(srv_123_a_client_that_takes_nothing_times_out),
+      house_test(srv_123_127_who_waits_to_write_is_called),
       house_test(a_reply_to_a_slow_header_is_a_time_out),
       house_test(who_is_refused_has_a_peer_and_no_version),
       house_test(abort_of_a_failed_body_sends_the_reply),

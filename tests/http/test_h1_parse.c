@@ -202,7 +202,7 @@ static int defect_of(const dusk__h1_limits_t *limits, const char *bytes) {
   return defect;
 }
 
-static void headers_have_a_size_and_a_count(void **state) {
+static void srv_133_headers_have_a_size_and_a_count(void **state) {
   dusk__h1_limits_t limits = feed_limits;
   (void)state;
   limits.header_bytes = sizeof(GET) - 1;
@@ -237,7 +237,7 @@ static void bodies_have_a_size(void **state) {
                    400);
 }
 
-static void trailers_count_as_fields(void **state) {
+static void srv_136_trailers_count_as_fields(void **state) {
   dusk__h1_limits_t limits = feed_limits;
   (void)state;
   limits.header_count = 3;
@@ -246,7 +246,7 @@ static void trailers_count_as_fields(void **state) {
                    DUSK_EBADBODY);
 }
 
-static void framing_is_no_body_without_an_end(void **state) {
+static void srv_187_framing_is_no_body_without_an_end(void **state) {
   static const char chunk[] = "1;e=vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n"
                               "a\r\n";
   (void)state;
@@ -338,10 +338,10 @@ int main(void) {
       cmocka_unit_test(a_bodys_end_is_told_without_a_further_byte),
       cmocka_unit_test(messages_follow_each_other_on_one_input),
       cmocka_unit_test(trailers_are_fields_behind_the_headers),
-      cmocka_unit_test(headers_have_a_size_and_a_count),
+      cmocka_unit_test(srv_133_headers_have_a_size_and_a_count),
       cmocka_unit_test(bodies_have_a_size),
-      cmocka_unit_test(trailers_count_as_fields),
-      cmocka_unit_test(framing_is_no_body_without_an_end),
+      cmocka_unit_test(srv_136_trailers_count_as_fields),
+      cmocka_unit_test(srv_187_framing_is_no_body_without_an_end),
       cmocka_unit_test(bodies_flow_through_a_bounded_buffer),
       cmocka_unit_test(small_bodies_get_no_larger_buffer),
       cmocka_unit_test(what_is_not_taken_fills_the_buffer),

@@ -136,7 +136,7 @@ static void srv_248_the_encoding_is_the_servers(void **state) {
   assert_lacks(answer, "ransfer-");
 }
 
-/* RFC 9110, 7.6.1 */
+/* RFC 9110, 7.6.1; SRV-090 */
 static void connection_is_said_once(void **state) {
   loopback_t *lb = *state;
   static const struct {
@@ -213,6 +213,13 @@ static void the_drains_close_stands_alone(void **state) {
   assert_lacks(answer, "keep-alive");
 }
 
+static void srv_091_keep_alive_is_not_said_at_the_end(void **state) {
+  loopback_t *lb = *state;
+  hold_one(lb, GET_OLD_KEEP);
+  dusk_server_lame_duck(lb->server, true);
+  assert_lacks(end_and_hear(lb), "onnection");
+}
+
 /* The memory that its value lies in may move when another is added. */
 static void a_field_may_be_copied_to_another(void **state) {
   loopback_t *lb = *state;
@@ -237,8 +244,8 @@ static void no_body(dusk_request_t *req, ssize_t nread, const char *data,
   (void)arg;
 }
 
-/* What is missing of a body that the answer gives up is too much to wait for.
- */
+/* What is missing of a body that the answer gives up is too much to wait for:
+ * SRV-204. */
 static void an_answer_before_a_large_body_says_close(void **state) {
   loopback_t *lb = *state;
   hold_one(lb, "POST / HTTP/1.0\r\nConnection: keep-alive\r\n"
@@ -334,6 +341,7 @@ int main(void) {
       house_test(close_can_be_taken_back),
       house_test(many_options_fit),
       house_test(the_drains_close_stands_alone),
+      house_test(srv_091_keep_alive_is_not_said_at_the_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

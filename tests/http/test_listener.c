@@ -1,6 +1,7 @@
 /* What an address stands for, and whose socket files are replaced and removed.
  */
 #include "house.h"
+#include "lanes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +113,15 @@ static void srv_010_one_text_has_one_meaning(void **state) {
   }
 }
 
+static void srv_009_an_address_has_its_port(void **state) {
+  loopback_t *lb = *state;
+  static const char *const bad[] = {"", "127.0.0.1", "[::1]", "localhost", ":"};
+  serve_plain(lb);
+  for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+    assert_int_equal(dusk_server_serve(lb->server, bad[i], NULL, NULL),
+                     UV_EINVAL);
+}
+
 static int option(int fd, int level, int name) {
   int value = 0;
   socklen_t len = sizeof(value);
@@ -171,6 +181,39 @@ static void srv_011_handed_over_sockets_are_as_others(void **state) {
     expect_options(peer);
     close(peer);
   }
+}
+
+static void srv_011_listeners_can_be_opened_again(void **state) {
+  loopback_t *lb = *state;
+  uv_os_sock_t peer = -1;
+  serve(lb, (dusk_server_config_t){.handler = keep_fd, .handler_arg = &peer});
+  dusk__source_t *source = dusk__acceptor_next(&lb->server->acceptor, NULL);
+  assert_int_equal(option(source->listener.fd, SOL_SOCKET, SO_REUSEADDR), 1);
+  say(connect_client(lb), GET);
+  AWAIT(lb, peer >= 0);
+  expect_options(peer);
+  close(peer);
+}
+
+static void not_served(dusk_server_t *server, int err, void *arg) {
+  (void)server;
+  (void)arg;
+  fail_msg("told %d of what was never served", err);
+}
+
+static void srv_006_an_ended_server_takes_no_descriptor(void **state) {
+  loopback_t *lb = *state;
+  serve_plain(lb);
+  stop(lb, 5000);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(listen(fd, 10), 0);
+  char text[32];
+  snprintf(text, sizeof(text), "fd:%d", fd);
+  assert_int_equal(dusk_server_serve(lb->server, text, not_served, NULL),
+                   DUSK_ESERVERCLOSED);
+  turn(lb, 3);
+  assert_int_equal(option(fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+  close(fd);
 }
 
 /* -- Zones ----------------------------------------------------------------- */
@@ -445,7 +488,10 @@ static void of_many_that_start_at_once_one_serves(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(srv_010_one_text_has_one_meaning),
+      house_test(srv_009_an_address_has_its_port),
       house_test(srv_011_handed_over_sockets_are_as_others),
+      house_test(srv_011_listeners_can_be_opened_again),
+      house_test(srv_006_an_ended_server_takes_no_descriptor),
       house_test(only_socket_files_are_replaced),
       house_test(what_a_link_names_is_left),
       house_test(a_live_socket_is_left_and_a_stale_one_replaced),

@@ -61,7 +61,7 @@ static void patience_is_short_in_a_drain_only(void **state) {
   }
 }
 
-static void a_linger_is_short_in_a_drain_and_knows_the_way(void **state) {
+static void srv_044_214_a_linger_is_short_in_a_drain(void **state) {
   (void)state;
   assert_int_equal(dusk__policy_linger_ms(&policy, &watched), 250);
   watched.round_trip_ms = 40;
@@ -258,7 +258,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(a_drain_is_more_than_a_lame_duck),
       TEST(patience_is_short_in_a_drain_only),
-      TEST(a_linger_is_short_in_a_drain_and_knows_the_way),
+      TEST(srv_044_214_a_linger_is_short_in_a_drain),
       TEST(the_quiet_window_can_be_none),
       TEST(a_window_goes_from_the_peers_last_answer),
       TEST(a_window_is_longer_by_a_round_trip),

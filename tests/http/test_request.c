@@ -109,6 +109,16 @@ static void srv_175_without_a_limit_a_length_has_63_bits(void **state) {
   }
 }
 
+/* -- Target ---------------------------------------------------------------- */
+
+static void srv_170_a_handler_gets_the_asterisk(void **state) {
+  loopback_t *lb = *state;
+  hold(lb, DEFAULTS, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n");
+  assert_string_equal(dusk_request_target(lb->held.req), "*");
+  assert_string_equal(dusk_request_path(lb->held.req), "*");
+  dusk_response_end(lb->held.res, NULL, 0);
+}
+
 /* -- Addresses ------------------------------------------------------------- */
 
 static void expect_v6(const char *ip, unsigned zone, const char *wanted) {
@@ -140,6 +150,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(query_names_are_compared_decoded),
       house_test(srv_175_without_a_limit_a_length_has_63_bits),
+      house_test(srv_170_a_handler_gets_the_asterisk),
       house_test(srv_015_addresses_have_one_text),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

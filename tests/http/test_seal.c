@@ -95,13 +95,14 @@ static void the_last_descriptor_is_no_error(void **state) {
   accept_errno = 0;
 }
 
-static void who_can_never_be_accepted_does_not_hold_the_stop(void **state) {
+static void srv_020_who_can_never_be_accepted_is_told(void **state) {
   loopback_t *lb = *state;
   open_plain(lb);
   accept_errno = EPERM;
   connect_client(lb);
   dusk_report_t report = stop_without_bound(lb);
   assert_int_equal(report.status, UV_EPERM);
+  assert_int_equal(lb->served_err, DUSK_ESERVERCLOSED);
   assert_int_equal(report.queue_left, 1);
   assert_true(errors_told > 0);
 }
@@ -138,6 +139,22 @@ static void a_passing_shortage_holds_nobody_in_the_queue(void **state) {
   uint64_t began = uv_hrtime();
   hear(lb, client, "hello\n");
   assert_true(uv_hrtime() - began < 1000 * 1000000ull); /* not at the seal */
+  end_stop(lb);
+}
+
+static void srv_022_a_stop_does_not_wait_for_the_next_try(void **state) {
+  loopback_t *lb = *state;
+  open_plain(lb);
+  accept_errno = EMFILE;
+  int client = connect_client(lb);
+  say(client, GET);
+  dusk__source_t *source = dusk__acceptor_next(&lb->server->acceptor, NULL);
+  AWAIT(lb, source->retry_ms >= 640); /* 320 ms are waited for */
+  uint64_t due_ms = uv_hrtime() / 1000000 + uv_timer_get_due_in(&source->retry);
+  accept_errno = 0;
+  begin_stop(lb, lb->root);
+  hear(lb, client, "hello\n");
+  assert_true(uv_hrtime() / 1000000 < due_ms);
   end_stop(lb);
 }
 
@@ -248,9 +265,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(errors_that_repeat_are_waited_out),
       house_test(the_last_descriptor_is_no_error),
-      house_test(who_can_never_be_accepted_does_not_hold_the_stop),
+      house_test(srv_020_who_can_never_be_accepted_is_told),
       house_test(who_is_reset_in_a_queue_is_in_the_status),
       house_test(a_passing_shortage_holds_nobody_in_the_queue),
+      house_test(srv_022_a_stop_does_not_wait_for_the_next_try),
       house_test(a_cut_tells_of_handshakes_half_way),
       house_test(an_empty_queue_needs_no_descriptor),
       house_test(the_queue_is_served_with_one_descriptor),

@@ -61,7 +61,7 @@ static void a_newer_callers_configuration_is_taken_if_it_is_known(void **s) {
 static void no_configuration_is_none(void **state) {
   (void)state;
   assert_int_equal(make(NULL, sizeof(dusk_server_config_t)), UV_EINVAL);
-  assert_int_equal(make("", 0), UV_EINVAL); /* it has no handler */
+  assert_int_equal(make("", 0), UV_EINVAL); /* no handler: SRV-013 */
 }
 
 static void a_report_is_as_long_as_its_caller_knows_it(void **state) {

@@ -18,6 +18,8 @@
 #include "h1_compose.h"
 #include "wire.h"
 
+#include <dusk/values.h>
+
 #include <assert.h>
 #include <stdalign.h>
 #include <stddef.h>
@@ -81,6 +83,7 @@ typedef struct dusk__request {
   const char *matched; /* the path; NULL: it was redirected */
   size_t matched_len;
   struct dusk__path_value *path_values;
+  const dusk_values_t *query_values; /* as these two */
   uint64_t begun_ms;
   bool continued : 1;     /* the client waits for no 100 (any more) */
   bool timed : 1;         /* `timeout` is registered */

@@ -3,12 +3,10 @@
  * target, names and values. */
 #include "request.h"
 
-#include "chars.h"
 #include "contexts.h"
 #include "h1_parse.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -122,61 +120,6 @@ const char *dusk_request_trailer(const dusk_request_t *handle,
   const dusk__h1_t *h1 = &ex->h1;
   if (!h1->complete || ex->req.failure) return NULL;
   return find(h1, h1->trailer_first, h1->field_count, name);
-}
-
-/* The next character of a text that a NUL is behind, with %XX decoded, and '+'
- * where `space` is ' '; -1 for a bad escape or a NUL byte. */
-static int next_char(const char **at, char space) {
-  const char *text = *at;
-  *at += *text == '%' ? 3 : 1;
-  if (*text == '+') return space;
-  if (*text != '%') return (unsigned char)*text;
-  int c = dusk__unescape(text);
-  return c > 0 ? c : -1;
-}
-
-static int decode(const char *text, size_t len, char space, char *buf,
-                  size_t size) {
-  const char *end = text + len;
-  size_t out = 0;
-  while (text < end) {
-    int c = next_char(&text, space);
-    if (c < 0) return UV_EINVAL;
-    if (out + 1 >= size) return UV_ENOBUFS;
-    buf[out++] = (char)c;
-  }
-  if (size == 0) return UV_ENOBUFS;
-  buf[out] = '\0';
-  return (int)out;
-}
-
-int dusk_percent_decode(const char *text, char *buf, size_t size) {
-  if (text == NULL || buf == NULL) return UV_EINVAL;
-  return decode(text, strlen(text), '+', buf, size);
-}
-
-/* One with a bad escape is no name. */
-static bool is_named(const char *key, size_t len, const char *name) {
-  const char *end = key + len;
-  while (key < end && *name)
-    if (next_char(&key, ' ') != (unsigned char)*name++) return false;
-  return key == end && *name == '\0';
-}
-
-int dusk_request_query_value(dusk_request_t *req, const char *name, char *buf,
-                             size_t size) {
-  if (name == NULL || buf == NULL) return UV_EINVAL;
-  const char *part = dusk_request_query(req);
-  while (*part) {
-    size_t len = strcspn(part, "&");
-    size_t key = strcspn(part, "&=");
-    if (is_named(part, key, name)) {
-      const char *value = part + key + (part[key] == '=');
-      return decode(value, (size_t)(part + len - value), ' ', buf, size);
-    }
-    part += len + (part[len] == '&');
-  }
-  return UV_ENOENT;
 }
 
 const char *dusk_request_peer(dusk_request_t *handle) {

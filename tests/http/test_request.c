@@ -1,76 +1,10 @@
-/* What is made of a request's parts: query parameters and addresses. */
+/* What is made of a request's parts: lengths and addresses. */
 #include "house.h"
 #include "request.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-
-/* -- Query ----------------------------------------------------------------- */
-
-typedef struct parameter {
-  const char *query;
-  const char *name;
-  int result; /* the length, or an error */
-  const char *value;
-} parameter_t;
-
-static const parameter_t parameters[] = {
-    {"a=1&b=2", "b", 1, "2"},
-    {"a&b", "a", 0, ""},
-    {"a=1&a=2", "a", 1, "1"},
-    {"a=x+y%21", "a", 4, "x y!"},
-    {"user%5Bname%5D=x", "user[name]", 1, "x"},
-    {"user[name]=x", "user[name]", 1, "x"},
-    {"a+b=1", "a b", 1, "1"},
-    {"a%20b=1", "a b", 1, "1"},
-    {"a%2bb=1", "a+b", 1, "1"},
-    {"a+b=1", "a+b", UV_ENOENT, ""},
-    {"%61=1", "a", 1, "1"},
-    {"%61=1", "%61", UV_ENOENT, ""},
-    {"a%3Db=1", "a=b", 1, "1"},
-    {"a%26b=1", "a&b", 1, "1"},
-    {"%C3%A9=1", "\xc3\xa9", 1, "1"},
-    {"ab=1", "a", UV_ENOENT, ""},
-    {"a=1", "ab", UV_ENOENT, ""},
-    {"A=1", "a", UV_ENOENT, ""},
-    {"a%zz=1&a=2", "a", 1, "2"},
-    {"%&a%=1&a%2=1", "a", UV_ENOENT, ""},
-    {"a%=1", "a%", UV_ENOENT, ""},
-    {"a%00=1", "a", UV_ENOENT, ""},
-    {"a=%zz", "a", UV_EINVAL, ""},
-    {"a=1%00", "a", UV_EINVAL, ""},
-    {"a=%2&b=41", "a", UV_EINVAL, ""},
-    {"a=0123456", "a", 7, "0123456"},
-    {"a=01234567", "a", UV_ENOBUFS, ""},
-};
-
-static void answer_parameter(dusk_response_t *res, dusk_request_t *req,
-                             void *arg) {
-  const parameter_t *wanted = arg;
-  char value[8] = "";
-  int result =
-      dusk_request_query_value(req, wanted->name, value, sizeof(value));
-  if (result != wanted->result ||
-      (result >= 0 && strcmp(value, wanted->value) != 0))
-    fail_msg("%s, %s: %d \"%s\"", wanted->query, wanted->name, result, value);
-  dusk_response_end(res, NULL, 0);
-}
-
-static void query_names_are_compared_decoded(void **state) {
-  loopback_t *lb = *state;
-  for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
-    serve(lb, (dusk_server_config_t){.handler = answer_parameter,
-                                     .handler_arg = (void *)&parameters[i]});
-    char text[256];
-    snprintf(text, sizeof(text), "GET /?%s HTTP/1.1\r\nHost: h\r\n\r\n",
-             parameters[i].query);
-    int client = connect_client(lb);
-    say(client, text);
-    assert_has(hear(lb, client, "\r\n\r\n"), "200 OK");
-    end_all(lb);
-  }
-}
 
 /* -- Length ---------------------------------------------------------------- */
 
@@ -148,7 +82,6 @@ static void srv_015_addresses_have_one_text(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      house_test(query_names_are_compared_decoded),
       house_test(srv_175_without_a_limit_a_length_has_63_bits),
       house_test(srv_170_a_handler_gets_the_asterisk),
       house_test(srv_015_addresses_have_one_text),

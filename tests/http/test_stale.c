@@ -128,6 +128,9 @@ static const dusk_key_t key = {"key"};
 static void use_request(dusk_request_t *req) {
   const char *name, *value;
   char buf[16];
+  int64_t as_int;
+  uint64_t as_uint;
+  bool as_bool;
   assert_string_equal(dusk_request_method(req), "");
   assert_string_equal(dusk_request_target(req), "");
   assert_string_equal(dusk_request_path(req), "");
@@ -140,6 +143,13 @@ static void use_request(dusk_request_t *req) {
   assert_false(dusk_request_header_at(req, 0, &name, &value));
   assert_int_equal(dusk_request_query_value(req, "q", buf, sizeof(buf)),
                    UV_ENOENT);
+  assert_null(dusk_request_query_values(req));
+  assert_null(dusk_request_query_get(req, "q"));
+  assert_int_equal(dusk_request_query_int(req, "q", 0, 9, &as_int),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_request_query_uint(req, "q", 0, 9, &as_uint),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_request_query_bool(req, "q", &as_bool), UV_ECANCELED);
   assert_null(dusk_request_context(req));
   assert_null(dusk_request_draining(req));
   assert_string_equal(dusk_request_pattern(req), "");

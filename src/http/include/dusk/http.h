@@ -3,8 +3,9 @@
  * It has the shape of Go's net/http: a handler or a mux, a server with
  * timeouts and limits, and a shutdown bounded by a context. This header
  * includes all of it: dusk/server.h (configuration, serving, shutdown),
- * dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler is),
- * dusk/reply.h and dusk/conn.h. What is said here holds for each of them.
+ * dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler is) and
+ * dusk/reply.h; what a request has by names: dusk/query.h and, for it,
+ * dusk/values.h. What is said here holds for each of them.
  *
  * Threads: a server belongs to the loop of the root that it was made with. It
  * may have more loops, each on a thread of its own (`threads`); a connection,
@@ -52,10 +53,12 @@
 #include <dusk/conn.h>
 #include <dusk/middleware.h>
 #include <dusk/mux.h>
+#include <dusk/query.h>
 #include <dusk/reply.h>
 #include <dusk/request.h>
 #include <dusk/response.h>
 #include <dusk/server.h>
+#include <dusk/values.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -27,7 +27,7 @@ DUSK_EXTERN dusk_response_t *dusk_request_response(const dusk_request_t *req);
  * absolute form has its path here; NULL when memory ran out. The minor version:
  * 1 for HTTP/1.1, -1 for a refused request whose version isn't known or none of
  * ours. The host: from an absolute target, else the Host field, else
- * "". */
+ * "". The query's values are in dusk/query.h. */
 DUSK_EXTERN const char *dusk_request_method(const dusk_request_t *req);
 DUSK_EXTERN const char *dusk_request_target(const dusk_request_t *req);
 DUSK_EXTERN const char *dusk_request_path(dusk_request_t *req);
@@ -48,18 +48,6 @@ DUSK_EXTERN bool dusk_request_header_at(const dusk_request_t *req, size_t index,
  */
 DUSK_EXTERN const char *dusk_request_trailer(const dusk_request_t *req,
                                              const char *name);
-
-/* Copies the value of the query's first parameter that is `name` once its '+'
- * and %XX are decoded to `buf`, decoded, NUL-terminated. Returns its length,
- * UV_ENOENT when there is none, UV_EINVAL for a bad escape or a NUL byte,
- * UV_ENOBUFS when it doesn't fit. */
-DUSK_EXTERN int dusk_request_query_value(dusk_request_t *req, const char *name,
-                                         char *buf,
-                                         size_t size) DUSK_CHECK_RESULT;
-
-/* Decodes %XX of a NUL-terminated `text`, as above. */
-DUSK_EXTERN int dusk_percent_decode(const char *text, char *buf,
-                                    size_t size) DUSK_CHECK_RESULT;
 
 /* The peer's address, "127.0.0.1:40312", "[::1]:40312" or, with its zone,
  * "[fe80::1%eth0]:40312"; "unix" for a Unix socket. Its text is made the

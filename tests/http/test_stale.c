@@ -125,6 +125,15 @@ static void on_collected(dusk_request_t *req, int status, const char *data,
 
 static const dusk_key_t key = {"key"};
 
+static void on_form(dusk_request_t *req, int status, const dusk_values_t *form,
+                    void *arg) {
+  (void)req;
+  (void)status;
+  (void)form;
+  (void)arg;
+  fail();
+}
+
 static void use_request(dusk_request_t *req) {
   const char *name, *value;
   char buf[16];
@@ -159,6 +168,7 @@ static void use_request(dusk_request_t *req) {
   assert_int_equal(dusk_request_body(req, on_body, NULL), UV_ECANCELED);
   assert_int_equal(dusk_request_collect(req, 9, on_collected, NULL),
                    UV_ECANCELED);
+  assert_int_equal(dusk_request_form(req, 9, on_form, NULL), UV_ECANCELED);
   dusk_request_pause(req);
   dusk_request_resume(req);
   assert_int_equal(dusk_request_set_value(req, &key, buf, NULL), UV_ECANCELED);

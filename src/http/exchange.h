@@ -84,6 +84,7 @@ typedef struct dusk__request {
   size_t matched_len;
   struct dusk__path_value *path_values;
   const dusk_values_t *query_values; /* as these two */
+  const dusk_values_t *cookies;
   uint64_t begun_ms;
   bool continued : 1;     /* the client waits for no 100 (any more) */
   bool timed : 1;         /* `timeout` is registered */

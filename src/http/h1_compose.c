@@ -26,17 +26,24 @@ char *dusk__h1_put_number(char *to, uint64_t number) {
 
 /* -- The first lines ------------------------------------------------------- */
 
-void dusk__h1_compose_dated(dusk__h1_dated_t *dated,
-                            const struct timespec *now) {
+char *dusk__h1_put_date(char *to, time_t at) {
   static const char days[] = "SunMonTueWedThuFriSat";
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   struct tm utc;
-  gmtime_r(&now->tv_sec, &utc);
+  gmtime_r(&at, &utc);
   /* strftime would ask the locale: RFC 9110, 5.6.7 */
-  snprintf(dated->text, sizeof(dated->text),
-           DUSK__H1_OK_LINE "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+  char text[80]; /* the compiler doesn't know how small the numbers are */
+  snprintf(text, sizeof(text), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
            days + 3 * utc.tm_wday, utc.tm_mday, months + 3 * utc.tm_mon,
            (utc.tm_year + 1900) % 10000, utc.tm_hour, utc.tm_min, utc.tm_sec);
+  return dusk__h1_put(to, text, DUSK__H1_DATE_TEXT);
+}
+
+void dusk__h1_compose_dated(dusk__h1_dated_t *dated,
+                            const struct timespec *now) {
+  char *to = PUT_LITERAL(dated->text, DUSK__H1_OK_LINE "Date: ");
+  to = dusk__h1_put_date(to, now->tv_sec);
+  memcpy(to, "\r\n", sizeof("\r\n"));
 }
 
 static char *put_phrase(char *to, int status) {

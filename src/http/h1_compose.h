@@ -23,6 +23,7 @@ typedef enum dusk__framing {
 
 enum {
   DUSK__H1_OK_BYTES = sizeof(DUSK__H1_OK_LINE) - 1,
+  DUSK__H1_DATE_TEXT = sizeof("Sun, 06 Nov 1994 08:49:37 GMT") - 1,
   DUSK__H1_DATE_BYTES = sizeof("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n") - 1,
   DUSK__H1_MAX_CHUNK_HEAD = 2 * sizeof(size_t) + 2,
   DUSK__H1_MAX_STATUS_TEXT = 64,
@@ -85,6 +86,9 @@ char *dusk__h1_put_chunk_head(char *to, size_t len);
 char *dusk__h1_put_status_text(char *to, int status);
 
 char *dusk__h1_put_number(char *to, uint64_t number);
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT". */
+char *dusk__h1_put_date(char *to, time_t at);
 
 static inline char *dusk__h1_put(char *to, const char *text, size_t len) {
   memcpy(to, text, len);

@@ -97,6 +97,8 @@ static void use_response(dusk_response_t *res) {
   assert_int_equal(dusk_response_hijack(res, &fd, &early, &len), UV_ECANCELED);
   dusk_response_abort(res);
   dusk_response_reset(res);
+  assert_int_equal(dusk_response_set_cookie(res, &(dusk_cookie_t){.name = "n"}),
+                   UV_ECANCELED);
   assert_int_equal(dusk_response_text(res, 200, "x"), UV_ECANCELED);
   assert_int_equal(dusk_response_end_ref(res, "x", 1, on_released, &released),
                    UV_ECANCELED);
@@ -159,6 +161,8 @@ static void use_request(dusk_request_t *req) {
   assert_int_equal(dusk_request_query_uint(req, "q", 0, 9, &as_uint),
                    UV_ECANCELED);
   assert_int_equal(dusk_request_query_bool(req, "q", &as_bool), UV_ECANCELED);
+  assert_null(dusk_request_cookies(req));
+  assert_null(dusk_request_cookie(req, "c"));
   assert_null(dusk_request_context(req));
   assert_null(dusk_request_draining(req));
   assert_string_equal(dusk_request_pattern(req), "");

@@ -4,8 +4,9 @@
  * timeouts and limits, and a shutdown bounded by a context. This header
  * includes all of it: dusk/server.h (configuration, serving, shutdown),
  * dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler is) and
- * dusk/reply.h; what a request has by names: dusk/query.h, dusk/form.h and, for
- * both, dusk/values.h. What is said here holds for each of them.
+ * dusk/reply.h; what a request has by names: dusk/query.h, dusk/form.h,
+ * dusk/cookie.h and, for these, dusk/values.h. What is said here holds for each
+ * of them.
  *
  * Threads: a server belongs to the loop of the root that it was made with. It
  * may have more loops, each on a thread of its own (`threads`); a connection,
@@ -52,6 +53,7 @@
 
 #include <dusk/conn.h>
 #include <dusk/middleware.h>
+#include <dusk/cookie.h>
 #include <dusk/form.h>
 #include <dusk/mux.h>
 #include <dusk/query.h>

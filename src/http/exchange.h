@@ -83,7 +83,7 @@ typedef struct dusk__request {
   const char *matched; /* the path; NULL: it was redirected */
   size_t matched_len;
   struct dusk__path_value *path_values;
-  const dusk_values_t *query_values; /* as these two */
+  const dusk_values_t *query_values; /* these two are NULL, too */
   const dusk_values_t *cookies;
   uint64_t begun_ms;
   bool continued : 1;     /* the client waits for no 100 (any more) */

@@ -66,6 +66,8 @@ typedef struct dusk__request {
   size_t collect_max;
   dusk_collect_cb collect_cb;
   void *collect_arg;
+  const char *matched; /* the path, by `pattern`; NULL: it was redirected */
+  size_t matched_len;
 
   /* From here on it is blank before each message. */
   dusk__body_t body_state;
@@ -78,10 +80,7 @@ typedef struct dusk__request {
   const char *path;         /* these three as texts; NULL until asked for */
   const char *host;
   const char *peer;
-  /* What the innermost mux has matched, see mux.c. */
-  const struct dusk__pattern *pattern;
-  const char *matched; /* the path; NULL: it was redirected */
-  size_t matched_len;
+  const struct dusk__pattern *pattern; /* of the innermost mux: see mux.c */
   struct dusk__path_value *path_values;
   const dusk_values_t *query_values; /* these two are NULL, too */
   const dusk_values_t *cookies;

@@ -163,7 +163,8 @@ static void note(dusk__request_t *req, const dusk__route_t *route,
 }
 
 static int wildcard_of(const dusk__request_t *req, const char *name) {
-  return req->matched ? dusk__pattern_wildcard(req->pattern, name) : -1;
+  if (req->pattern == NULL || req->matched == NULL) return -1;
+  return dusk__pattern_wildcard(req->pattern, name);
 }
 
 static path_value_t *find_value(const dusk__request_t *req, int wildcard,

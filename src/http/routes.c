@@ -175,8 +175,11 @@ static dusk__route_t **make_place(dusk__routes_t *routes,
 int dusk__routes_add(dusk__routes_t *routes, dusk__route_t *route) {
   dusk__route_t **place = make_place(routes, route->pattern);
   if (place == NULL) return UV_ENOMEM;
+  const dusk__segment_t *last = dusk__pattern_last(route->pattern);
+  route->wants_text = last->kind == DUSK__SEGMENT_REST && last->len > 0;
+  route->method = route->pattern->method;
   /* HEAD before GET, which answers it, too, and any method last. */
-  while (*place && (*place)->pattern->method > route->pattern->method)
+  while (*place && (*place)->method > route->method)
     place = &(*place)->next;
   route->next = *place;
   *place = route;
@@ -244,14 +247,11 @@ static const dusk__route_t *choose(const dusk__route_t *route,
                                    const char *end) {
   lookup->is_exact = rest == end;
   for (; route; route = route->next) {
-    int method = route->pattern->method;
-    if (rest < end && dusk__pattern_last(route->pattern)->len > 0 &&
-        has_nul(lookup, rest, end))
-      continue;
-    if (method == DUSK__ANY_METHOD || method == lookup->method ||
-        (method == HTTP_GET && lookup->method == HTTP_HEAD))
+    if (route->wants_text && has_nul(lookup, rest, end)) continue;
+    if (route->method == lookup->method || route->method == DUSK__ANY_METHOD ||
+        (route->method == HTTP_GET && lookup->method == HTTP_HEAD))
       return route;
-    lookup->allowed |= UINT64_C(1) << method;
+    lookup->allowed |= UINT64_C(1) << route->method;
   }
   return NULL;
 }
@@ -295,7 +295,8 @@ static const dusk__route_t *choose_here(const walk_t *walk) {
     return choose(node->rest, walk->lookup, walk->at + 1, end);
   if (walk->at == end && !walk->lookup->adds_slash)
     return choose(node->here, walk->lookup, end, end);
-  const dusk__route_t *route = choose(node->slash, walk->lookup, end, end);
+  const dusk__route_t *route = NULL;
+  if (node->slash) route = choose(node->slash, walk->lookup, end, end);
   return route ? route : choose(node->rest, walk->lookup, end, end);
 }
 

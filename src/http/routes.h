@@ -13,6 +13,10 @@ typedef struct dusk__route {
   dusk__pattern_t *pattern;
   dusk_handler_cb handler;
   void *arg;
+
+  /* Set when it is added. */
+  int method;                /* the pattern's */
+  bool wants_text;           /* the pattern's rest has a name */
   struct dusk__route *next;  /* of the same paths, for another method */
   struct dusk__route *older; /* of all */
 } dusk__route_t;

@@ -60,7 +60,7 @@ static void expect(fixture_t *f, const char *line, const char *part) {
   expect_at(f, line, "h", part);
 }
 
-/* A redirect, and that it is the only one: SRV-348. */
+/* A redirect, with 307 (SRV-346), and that it is the only one: SRV-348. */
 static void redirects(fixture_t *f, const char *path, const char *location) {
   char text[256];
   snprintf(text, sizeof(text), "GET %s", path);
@@ -89,7 +89,7 @@ static void srv_324_exact_and_subtree(void **state) {
   expect(&f, "GET /tree/x/y?q", "\r\n\r\n/tree/");
   expect(&f, "GET /tree/leaf?q=1", "\r\n\r\n/tree/leaf");
   expect(&f, "GET http://h/a", "\r\n\r\n/a");
-  expect(&f, "GET http://h", "\r\n\r\n/");
+  expect(&f, "GET http://h", "\r\n\r\n/"); /* SRV-354: not redirected */
   expect(&f, "GET /%61", "\r\n\r\n/a");
   expect(&f, "GET /tree%2Fleaf", "\r\n\r\n/"); /* SRV-349: one segment */
   close_mux(&f);
@@ -112,6 +112,8 @@ static void srv_332_methods(void **state) {
   expect(&f, "GET /none", "404 Not Found");
   expect(&f, "GET /none", "404 page not found\n"); /* SRV-335 */
   expect(&f, "OPTIONS *", "200 OK");
+  expect(&f, "GET *", "400 Bad Request"); /* SRV-171 */
+  expect(&f, "GET *", "\r\nConnection: close\r\n");
   close_mux(&f);
 }
 
@@ -312,6 +314,7 @@ static void srv_338_hosts_go_first(void **state) {
   expect_at(&f, "GET http://some.example/x", "other", "\r\n\r\nSome.Example/");
   expect_at(&f, "GET http://some.example:1", "other", "\r\n\r\nSome.Example/");
   expect_at(&f, "GET /x", "", "\r\n\r\n/");
+  /* SRV-351: that has its port; its path is always "/". */
   expect_at(&f, "CONNECT some.example:443", "other",
             "\r\n\r\nCONNECT some.example:443/");
   expect_at(&f, "CONNECT some.example:80", "some.example:443", "\r\n\r\n/");

@@ -57,7 +57,8 @@ typedef dusk_context_t *(*dusk_conn_context_cb)(dusk_conn_t *conn,
  * sets one of those that the library doesn't know. */
 typedef struct dusk_server_config {
   /* Answers every request; a dusk_mux_t's is dusk_mux_serve, with the mux as
-   * its argument. Required. */
+   * its argument, which may not be freed before the server has gone. Required.
+   */
   dusk_handler_cb handler;
   void *handler_arg;
 

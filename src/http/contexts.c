@@ -7,7 +7,9 @@ int dusk__contexts_give(dusk__wire_t *wire, dusk_context_t *parent) {
 
 dusk_context_t *dusk__contexts_of_wire(dusk__wire_t *wire) {
   dusk_context_t *parent = dusk__stream_worker(&wire->stream)->ctx;
-  if (wire->ctx == NULL && dusk__contexts_give(wire, parent) < 0) return NULL;
+  if (wire->ctx) return wire->ctx;
+  if (dusk__contexts_give(wire, parent) < 0) return NULL;
+  if (wire->stream.has_ended) dusk__contexts_client_gone(wire);
   return wire->ctx;
 }
 
@@ -19,8 +21,6 @@ static dusk_context_t *make(dusk__exchange_t *ex, uint64_t deadline_ns) {
   if (dusk_context_with_deadline(parent, deadline_ns, &dusk_timed_out,
                                  &req->ctx) < 0)
     return NULL;
-  if (ex->wire->stream.has_ended)
-    dusk_context_cancel(req->ctx, &dusk_client_gone);
   if (ex->res.ended) dusk_context_cancel(req->ctx, &dusk_response_ended);
   return req->ctx;
 }

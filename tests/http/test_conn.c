@@ -536,16 +536,21 @@ static void its_context_ends_with_it(void **state) {
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_response_ended);
 }
 
+/* Also one that nobody had asked for by then. */
 static void its_context_ends_when_the_client_leaves(void **state) {
   loopback_t *lb = *state;
-  int client = hold(lb, watched(), GET);
-  dusk_context_t *ctx = conn_context(lb);
-  shutdown(client, SHUT_WR);
-  turn(lb, 5);
-  assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
-  dusk_response_end(lb->held.res, "half", 4);
-  assert_has(hear(lb, client, NULL), "half");
-  assert_told(lb, " new active closed");
+  for (int is_late = 0; is_late < 2; is_late++) {
+    int client = hold(lb, watched(), GET);
+    dusk_context_t *ctx = is_late ? NULL : conn_context(lb);
+    shutdown(client, SHUT_WR);
+    turn(lb, 5);
+    if (is_late) ctx = conn_context(lb);
+    assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
+    dusk_response_end(lb->held.res, "half", 4);
+    assert_has(hear(lb, client, NULL), "half");
+    assert_told(lb, " new active closed");
+    end_all(lb);
+  }
 }
 
 static void a_hijack_ends_its_context(void **state) {

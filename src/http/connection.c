@@ -642,9 +642,9 @@ void dusk__conn_begin(dusk__conn_t *conn, dusk__worker_t *worker) {
   dusk__worker_ref(worker);
   dusk__census_enter(worker->census, &conn->member, dusk__now_ms(worker));
   bool is_open = dusk__stream_open(&conn->wire.stream, worker) == 0;
-  if (worker->config->on_conn_state) tell_state(conn, DUSK__NEW);
   if (is_open && worker->config->on_conn_context)
     is_open = dusk__wire_begin(&conn->wire) == 0;
+  if (worker->config->on_conn_state) tell_state(conn, DUSK__NEW);
   if (!is_open) {
     close_conn(conn, DUSK__CUT);
     return;

@@ -452,6 +452,26 @@ static void srv_296_each_has_a_context_of_its_own(void **state) {
   assert_int_equal(next, 2);
 }
 
+/* SRV-296: Go asks ConnContext first, and so a state's hook finds what it gave.
+ */
+static void on_numbered_state(dusk_conn_t *conn, dusk_conn_state_t state,
+                              void *arg) {
+  on_state(conn, state, arg);
+  assert_ptr_equal(number_of(dusk_conn_context(conn)), &numbers[0]);
+}
+
+static void a_context_is_there_in_all_states(void **state) {
+  loopback_t *lb = *state;
+  int next;
+  dusk_server_config_t config = numbered(&next);
+  config.on_conn_state = on_numbered_state;
+  serve(lb, config);
+  int client = connect_client(lb);
+  ask(lb, client, GET);
+  leave(lb, client);
+  assert_told(lb, " new active idle closed");
+}
+
 typedef struct starved {
   size_t fail_at;
   bool has_failed;
@@ -806,6 +826,7 @@ int main(void) {
       house_test(nothing_is_asked_of_nothing),
       house_test(a_unix_sockets_addresses_are_unix),
       house_test(srv_296_each_has_a_context_of_its_own),
+      house_test(a_context_is_there_in_all_states),
       house_test(srv_297_without_a_context_it_is_closed),
       house_test(base_may_be_given_as_it_is),
       house_test(its_context_ends_with_it),

@@ -130,10 +130,11 @@ typedef struct dusk_server_config {
   dusk_conn_state_cb on_conn_state;
   void *on_conn_state_arg;
 
-  /* Called for each connection when it is new, on its loop: gives the parent of
-   * its context, `base` or what descends from it, with values say; with a
-   * reference that the server releases. NULL, when memory ran out, closes the
-   * connection. Go: Server.ConnContext. */
+  /* Called for each connection, on its loop, before it is told as new: gives
+   * the parent of its context (which can't be asked for here), `base` or what
+   * descends from it, with values say; with a reference that the server
+   * releases. NULL, when memory ran out, closes the connection.
+   * Go: Server.ConnContext. */
   dusk_conn_context_cb on_conn_context;
   void *on_conn_context_arg;
 } dusk_server_config_t;
@@ -201,7 +202,8 @@ DUSK_EXTERN int dusk_server_address(const dusk_server_t *server, size_t index,
 DUSK_EXTERN void dusk_server_lame_duck(dusk_server_t *server, bool on);
 
 /* Off: responses of all loops say `Connection: close`, and what is idle now is
- * closed; on again: connections are kept as before. No effect once shutdown
+ * closed; one whose header had gone out by then keeps its connection for one
+ * more. On again: connections are kept as before. No effect once shutdown
  * began. Go: Server.SetKeepAlivesEnabled. */
 DUSK_EXTERN void dusk_server_set_keep_alives(dusk_server_t *server, bool on);
 

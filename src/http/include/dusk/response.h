@@ -61,7 +61,7 @@ DUSK_EXTERN int dusk_response_status(dusk_response_t *res, int status);
  *   add     puts it behind them
  *   remove  takes all of its name away; 0, too, if there is none
  *   get     the first value of that name, borrowed until a field is changed or
- *           the header is written; NULL if there is none
+ *           a header is written, a 1xx's, too; NULL if there is none
  * Some are the server's business, too:
  *   Content-Length     set and add declare the length of a streamed body, and
  *                      remove takes that back. get: what was declared, and once

@@ -181,7 +181,7 @@ int dusk_response_inform(dusk_response_t *handle, int status) {
   if (status == 100) ex->req.continued = true;
   int err = dusk__reply_interim(ex, status);
   dusk__conn_go_on(dusk__conn_of_ex(ex), DUSK__NO_CALLS);
-  return err;
+  return dusk__ex_is_connected(ex) ? err : UV_ECANCELED;
 }
 
 int dusk_response_write(dusk_response_t *handle, const void *data, size_t len) {

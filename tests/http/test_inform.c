@@ -1,6 +1,8 @@
 /* Responses that precede the answer, 1xx: SRV-228, SRV-270. */
 #include "house.h"
 
+#include "alloc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -162,6 +164,37 @@ static void who_has_gone_is_sent_none(void **state) {
   AWAIT(lb, dusk_request_conn(lb->held.req) == NULL);
   assert_int_equal(dusk_response_inform(lb->held.res, 103), UV_ECANCELED);
   dusk_response_abort(lb->held.res);
+}
+
+/* Before the loop has heard of it. */
+static void the_write_that_fails_is_told(void **state) {
+  loopback_t *lb = *state;
+  leave_by_a_reset(lb, hold(lb, DEFAULTS, GET));
+  assert_int_equal(dusk_response_inform(lb->held.res, 103), UV_ECANCELED);
+  assert_int_equal(dusk_response_inform(lb->held.res, 103), UV_ECANCELED);
+  dusk_response_abort(lb->held.res);
+}
+
+/* What its client is to be sent later must be kept. */
+static void without_memory_the_connection_ends(void **state) {
+  enum { VALUE = 30000, MOST = 1000 };
+  loopback_t *lb = *state;
+  char *value = malloc(VALUE + 1);
+  memset(value, 'v', VALUE);
+  value[VALUE] = '\0';
+  int client = hold(lb, DEFAULTS, GET);
+  set(lb->held.res, "V", value);
+  free(value);
+  int err = 0;
+  for (int i = 0; i < MOST && err == 0; i++) {
+    alloc_fail_at(1);
+    err = dusk_response_inform(lb->held.res, 103);
+  }
+  assert_true(alloc_has_failed());
+  alloc_fail_at(0);
+  assert_int_equal(err, UV_ECANCELED);
+  assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
+  end_of_stream(lb, client);
 }
 
 static void when_the_server_has_answered_there_is_none(void **state) {
@@ -393,6 +426,8 @@ int main(void) {
       house_test(none_comes_behind_the_header),
       house_test(a_client_of_http_1_0_is_sent_none),
       house_test(who_has_gone_is_sent_none),
+      house_test(the_write_that_fails_is_told),
+      house_test(without_memory_the_connection_ends),
       house_test(when_the_server_has_answered_there_is_none),
       house_test(a_hijacker_sends_its_own),
       house_test(what_was_hijacked_is_sent_none),

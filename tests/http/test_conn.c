@@ -767,11 +767,13 @@ static void a_handler_may_turn_them_off(void **state) {
   assert_has(hear(lb, client, NULL), SAYS_CLOSE);
 }
 
-/* A drain gives what is idle its window. */
+/* A drain gives what is idle its window; and then there are no loops. */
 static void in_a_stop_they_are_left_alone(void **state) {
   loopback_t *lb = *state;
-  serve(lb, watched());
-  int client = connect_client(lb);
+  dusk_server_config_t config = watched();
+  config.threads = 2;
+  serve(lb, config);
+  int client = connect_client(lb); /* on the first one */
   ask(lb, client, GET);
   begin_stop(lb, bound_of(lb, 5000));
   turn(lb, 3);
@@ -781,7 +783,7 @@ static void in_a_stop_they_are_left_alone(void **state) {
   assert_has(ask(lb, client, GET), SAYS_CLOSE);
   leave(lb, client);
   end_stop(lb);
-  dusk_server_set_keep_alives(lb->server, true);
+  dusk_server_set_keep_alives(lb->server, false);
 }
 
 static void srv_097_a_hijackers_answer_is_its_own(void **state) {

@@ -257,6 +257,30 @@ static void closing_the_server_drops_it(void **state) {
   assert_int_equal(loopback_report(lb).requests_cut, 1);
 }
 
+static void end_in_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
+  loopback_t *lb = arg;
+  (void)age_ms;
+  if (req == lb->held.req) finish(lb->held.res, "bye");
+}
+
+/* A younger one is ended while the older one's is gathered, and dropped. */
+static void what_is_dropped_is_no_others(void **state) {
+  loopback_t *lb = *state;
+  serve_acts(lb,
+             (dusk_server_config_t){.on_request_cut = end_in_cut,
+                                    .on_request_cut_arg = lb},
+             close_behind);
+  int client = connect_client(lb);
+  say(client, "GET / HTTP/1.1\r\n");
+  turn(lb, 3);
+  int other = connect_client(lb);
+  hold_next(lb, other, HELD);
+  say(client, "Host: h\r\n\r\n");
+  loopback_run_until(lb, &acted);
+  assert_has(hear(lb, other, NULL), "\r\n\r\nbye");
+  assert_string_equal(hear(lb, client, NULL), "");
+}
+
 static void set_timeouts_between(loopback_t *lb, dusk_response_t *res) {
   dusk_request_t *req = dusk_response_request(res);
   (void)lb;
@@ -737,6 +761,7 @@ int main(void) {
       house_test(an_abort_leaves_a_chunk_and_no_end),
       house_test(a_reset_drops_it),
       house_test(closing_the_server_drops_it),
+      house_test(what_is_dropped_is_no_others),
       house_test(what_sends_nothing_keeps_the_length),
       house_test(what_ends_later_is_chunked),
       house_test(what_ends_later_leaves_head_bare),

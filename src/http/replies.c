@@ -114,12 +114,13 @@ static bool has_scheme(const char *location) {
   return *location == ':';
 }
 
-/* What RFC 9110, 10.2.2 doesn't allow as it is. */
+/* What RFC 9110, 10.2.2 doesn't allow as it is, and what is done with it: a
+ * backslash is a slash to browsers, and control bytes are nothing. */
 static char *put_escaped(char *to, const char *text, size_t len) {
   static const char digits[] = "0123456789ABCDEF";
   for (size_t i = 0; i < len; i++) {
     unsigned char c = (unsigned char)text[i];
-    if (c > ' ' && c < 127) {
+    if (c > ' ' && c < 127 && c != '\\') {
       *to++ = (char)c;
       continue;
     }
@@ -146,6 +147,7 @@ static char *put_resolved(char *to, dusk__exchange_t *ex, const char *path,
   return put_escaped(to, whole, dusk__path_clean(to, whole_len, whole));
 }
 
+  if (base_len == 0) base = "/", base_len = 1; /* of "*" */
 /* NULL when memory ran out. */
 static const char *location_of(dusk__exchange_t *ex, const char *location) {
   size_t base_len;

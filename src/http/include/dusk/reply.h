@@ -66,10 +66,11 @@ DUSK_EXTERN int dusk_response_not_found(dusk_response_t *res);
 /* Sends the client on to `location`, by 301, 302, 303, 307 or 308. What has a
  * scheme goes as it is; a path is cleaned of "//", "." and "..", and is
  * resolved against the request's unless it begins with '/'; so "//host" is a
- * path here, not another host. The query is left alone; control bytes, spaces
- * and bytes above 127 are percent-encoded. The answer to GET has a link as its
- * body, unless the handler has set a Content-Type. UV_ENOMEM aborts.
- * Go: http.Redirect. */
+ * path here, not another host. The query is left alone; control bytes, spaces,
+ * backslashes, which browsers take for slashes, and bytes above 127 are
+ * percent-encoded. The answer to GET has a link as its body, unless the handler
+ * has set a Content-Type. UV_EINVAL for NULL, UV_ENOMEM, and UV_ENOBUFS of
+ * dusk_response_set_header abort. Go: http.Redirect. */
 DUSK_EXTERN int dusk_response_redirect(dusk_response_t *res, int status,
                                        const char *location);
 

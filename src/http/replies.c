@@ -38,12 +38,18 @@ static int give_up(dusk_response_t *res, int err) {
   return err;
 }
 
+static int reply_text(dusk_response_t *res, int status, const char *type,
+                      const char *text) {
+  if (text == NULL) return give_up(res, UV_EINVAL);
+  return reply(res, status, type, text, strlen(text));
+}
+
 int dusk_response_text(dusk_response_t *res, int status, const char *text) {
-  return reply(res, status, DUSK__TEXT_TYPE, text, strlen(text));
+  return reply_text(res, status, DUSK__TEXT_TYPE, text);
 }
 
 int dusk_response_json(dusk_response_t *res, int status, const char *text) {
-  return reply(res, status, "application/json", text, strlen(text));
+  return reply_text(res, status, "application/json", text);
 }
 
 static int format_large(dusk_response_t *res, int status, const char *format,
@@ -200,6 +206,7 @@ int dusk_response_redirect(dusk_response_t *res, int status,
   if (ex->res.ended || ex->res.header_sent)
     return reply(res, status, NULL, "", 0);
   location = location_of(ex, location);
+  if (location == NULL) return give_up(res, UV_EINVAL);
   if (location == NULL) return give_up(res, UV_ENOMEM);
   int err = dusk_response_set_header(res, "Location", location);
   if (err < 0) return give_up(res, err);

@@ -23,7 +23,8 @@ extern "C" {
 
 /* Ends with `text`, NUL-terminated, and with Content-Type as
  * "text/plain; charset=utf-8" or "application/json", unless the handler has set
- * another one. */
+ * another one. NULL, as what makes it gives for want of memory, aborts the
+ * response: UV_EINVAL. */
 DUSK_EXTERN int dusk_response_text(dusk_response_t *res, int status,
                                    const char *text);
 DUSK_EXTERN int dusk_response_json(dusk_response_t *res, int status,

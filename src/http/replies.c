@@ -98,6 +98,8 @@ int dusk_response_error(dusk_response_t *res, int status, const char *text) {
     return reply(res, status, NULL, "", 0);
   const char *line = error_text(ex, status, text);
   if (line == NULL) return give_up(res, UV_ENOMEM);
+  dusk_response_remove_header(res, "Content-Type");
+  dusk_response_remove_header(res, "Content-Length");
   int err = dusk_response_set_header(res, "X-Content-Type-Options", "nosniff");
   if (err < 0) return give_up(res, err);
   ex->res.declared_length = DUSK_OFF;

@@ -54,9 +54,10 @@ typedef void (*dusk_error_reply_cb)(dusk_response_t *res,
                                     dusk_error_reply_t *reply, void *arg);
 
 /* Ends with an error reply: `text` and a line end; NULL for the status and its
- * phrase; and X-Content-Type-Options: nosniff. A Content-Length that was
- * declared is taken back, other fields stay. Goes through the server's
- * on_error_reply, as all that the server answers itself. UV_ENOMEM aborts.
+ * phrase; and X-Content-Type-Options: nosniff. Content-Type and Content-Length
+ * were the answer's that it would have been, and are taken back; other fields
+ * stay. Goes through the server's on_error_reply, as all that the server
+ * answers itself. UV_ENOMEM, and UV_ENOBUFS of dusk_response_set_header, abort.
  * Go: http.Error. */
 DUSK_EXTERN int dusk_response_error(dusk_response_t *res, int status,
                                     const char *text);

@@ -115,6 +115,7 @@ typedef struct dusk__response {
   bool ended : 1;          /* by the handler: may be released */
   bool aborted : 1;
   bool refused : 1; /* the reply was the server's own */
+  bool shaped : 1;  /* on_error_reply has been asked */
   bool hijacked : 1;
   bool is_reset : 1; /* the handler wants it cut, by a reset */
 } dusk__response_t;

@@ -20,7 +20,7 @@ static int begin(dusk__exchange_t *ex, int status, const char *type) {
   assert(is_status && "a status that is none");
   if (ex->res.header_sent) return DUSK_EHEADERSENT;
   ex->res.status = is_status ? status : 500;
-  ex->res.type = dusk__reply_has_type(ex) ? NULL : type;
+  ex->res.type = type;
   return is_status ? 0 : UV_EINVAL;
 }
 
@@ -102,7 +102,6 @@ int dusk_response_error(dusk_response_t *res, int status, const char *text) {
   dusk_response_remove_header(res, "Content-Length");
   int err = dusk_response_set_header(res, "X-Content-Type-Options", "nosniff");
   if (err < 0) return give_up(res, err);
-  ex->res.declared_length = DUSK_OFF;
   dusk_error_reply_t shaped = {
       .status = status, .type = DUSK__TEXT_TYPE, line, strlen(line)};
   dusk__reply_shape(ex, &shaped);
@@ -147,6 +146,7 @@ static char *put_resolved(char *to, dusk__exchange_t *ex, const char *path,
   const char *base = dusk__request_path_span(ex, &base_len);
   while (base_len > 0 && base[base_len - 1] != '/')
     base_len--;
+  if (base_len == 0) base = "/", base_len = 1; /* of "*" */
   if (*path == '/') base_len = 0;
   size_t whole_len = base_len + len;
   char *whole = to + 3 * whole_len + 3; /* escaping triples */
@@ -155,7 +155,6 @@ static char *put_resolved(char *to, dusk__exchange_t *ex, const char *path,
   return put_escaped(to, whole, dusk__path_clean(to, whole_len, whole));
 }
 
-  if (base_len == 0) base = "/", base_len = 1; /* of "*" */
 /* NULL when memory ran out. */
 static const char *location_of(dusk__exchange_t *ex, const char *location) {
   size_t base_len;
@@ -207,8 +206,8 @@ int dusk_response_redirect(dusk_response_t *res, int status,
   if (ex == NULL) return UV_ECANCELED;
   if (ex->res.ended || ex->res.header_sent)
     return reply(res, status, NULL, "", 0);
-  location = location_of(ex, location);
   if (location == NULL) return give_up(res, UV_EINVAL);
+  location = location_of(ex, location);
   if (location == NULL) return give_up(res, UV_ENOMEM);
   int err = dusk_response_set_header(res, "Location", location);
   if (err < 0) return give_up(res, err);

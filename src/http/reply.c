@@ -41,11 +41,18 @@ static const dusk__h1_dated_t *dated_of(const dusk__worker_t *worker) {
   return dated;
 }
 
-int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
-  assert(ex->wire && !ex->res.header_sent);
+/* What it is if nobody sets it. */
+static void settle_status(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
   if (res->status == 0) res->status = dusk__body_status(ex->req.failure);
   if (res->status == 0) res->status = 200;
+}
+
+int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
+  assert(ex->wire && !ex->res.header_sent);
+  dusk__response_t *res = &ex->res;
+  settle_status(ex);
+  if (res->type && dusk__reply_has_type(ex)) res->type = NULL;
   if (res->declared_length != DUSK_OFF) length = res->declared_length;
   decide_framing(ex, length);
   res->declared_length = length;
@@ -132,12 +139,16 @@ bool dusk__reply_has_type(const dusk__exchange_t *ex) {
 
 void dusk__reply_run_hooks(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
+  bool was_ended = res->ended;
+  (void)was_ended;
+  settle_status(ex);
   ex->callbacks++;
   while (res->header_hooks) {
     dusk__header_hook_t hook = *res->header_hooks;
     res->header_hooks = hook.next;
     hook.cb(dusk__ex_response(ex), hook.arg);
-    assert(!res->header_sent && "a hook of the header has written");
+    assert(!res->header_sent && res->ended == was_ended &&
+           "a hook of the header has written or ended");
   }
   ex->callbacks--;
 }
@@ -152,12 +163,21 @@ static bool is_type(const char *type) {
 
 void dusk__reply_shape(dusk__exchange_t *ex, dusk_error_reply_t *reply) {
   const dusk_server_config_t *config = ex->worker->config;
-  if (config->on_error_reply == NULL) return;
+  dusk__response_t *res = &ex->res;
+  int status = reply->status;
+  bool was_ended = res->ended;
+  (void)was_ended;
+  if (config->on_error_reply == NULL || res->shaped) return;
+  res->shaped = true; /* what it calls may be an error reply, too */
+  res->status = status;
   ex->callbacks++;
   config->on_error_reply(dusk__ex_response(ex), reply,
                          config->on_error_reply_arg);
   ex->callbacks--;
-  assert(!ex->res.header_sent && "on_error_reply has written");
+  assert(!res->header_sent && res->ended == was_ended &&
+         "on_error_reply has written or ended");
+  res->status = status;
+  res->declared_length = DUSK_OFF;
   if (!is_type(reply->type)) reply->type = DUSK__TEXT_TYPE;
   if (reply->body == NULL) reply->len = 0;
 }
@@ -179,15 +199,17 @@ void dusk__reply_refuse(dusk__exchange_t *ex, int status) {
   reset(ex, status);
   char text[DUSK__H1_MAX_STATUS_TEXT];
   size_t len = (size_t)(dusk__h1_put_status_text(text, status) - text);
+  text[len] = '\0';
   dusk_error_reply_t reply = {status, DUSK__TEXT_TYPE, text, len};
   dusk__reply_shape(ex, &reply);
+  res->type = reply.type;
   dusk__reply_tell(ex);
   if (!dusk__ex_is_connected(ex) || res->header_sent) return;
-  res->type = dusk__reply_has_type(ex) ? NULL : reply.type;
+  res->declared_length = DUSK_OFF;
   res->close = true;
   res->refused = true;
   int err = dusk__reply_head(ex, reply.len);
-  if (err == 0 && !ex->h1.is_head) {
+  if (err == 0 && res->framing == DUSK__FRAMED_BY_LENGTH) {
     dusk__stream_write(&ex->wire->stream, reply.body, reply.len);
     res->body_bytes = reply.len;
   }

@@ -22,7 +22,8 @@ static bool is_last(dusk__exchange_t *ex) {
 /* `length`: the body's, if the response ends with it. */
 static int put_header(dusk__exchange_t *ex, uint64_t length) {
   dusk__reply_tell(ex);
-  if (!dusk__ex_is_connected(ex) || ex->res.header_sent) return UV_ECANCELED;
+  if (!dusk__ex_is_connected(ex) || ex->res.header_sent || ex->res.ended)
+    return UV_ECANCELED;
   ex->res.close = ex->res.close || is_last(ex);
   return dusk__reply_head(ex, length);
 }

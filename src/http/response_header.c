@@ -65,6 +65,7 @@ typedef enum owned {
   OWNED_LENGTH,
   OWNED_ENCODING,
   OWNED_CONNECTION,
+  OWNED_TYPE,
 } owned_t;
 
 static owned_t owner_of(const char *name, size_t len) {
@@ -73,6 +74,8 @@ static owned_t owner_of(const char *name, size_t len) {
     return dusk__is_name(name, "date", 4) ? OWNED_DATE : NOT_OWNED;
   case 10:
     return dusk__is_name(name, "connection", 10) ? OWNED_CONNECTION : NOT_OWNED;
+  case 12:
+    return dusk__is_name(name, "content-type", 12) ? OWNED_TYPE : NOT_OWNED;
   case 14:
     return dusk__is_name(name, "content-length", 14) ? OWNED_LENGTH : NOT_OWNED;
   case 17:
@@ -129,6 +132,7 @@ int dusk_response_remove_header(dusk_response_t *handle, const char *name) {
   if (owned == OWNED_LENGTH) res->declared_length = DUSK_OFF;
   if (owned == OWNED_CONNECTION) res->has_connection = false;
   if (owned == OWNED_DATE) res->has_date = false;
+  if (owned == OWNED_TYPE) res->type = NULL;
   dusk__h1_fields_remove(&res->fields, name, len, res->fields.len);
   return 0;
 }
@@ -139,10 +143,12 @@ const char *dusk_response_get_header(dusk_response_t *handle,
   if (ex == NULL || name == NULL) return NULL;
   dusk__response_t *res = &ex->res;
   size_t len = strlen(name);
-  if (owner_of(name, len) == OWNED_LENGTH) {
+  owned_t owned = owner_of(name, len);
+  if (owned == OWNED_LENGTH) {
     if (res->declared_length == DUSK_OFF) return NULL;
     *dusk__h1_put_number(ex->length_text, res->declared_length) = '\0';
     return ex->length_text;
   }
-  return dusk__h1_fields_get(&res->fields, name, len);
+  const char *value = dusk__h1_fields_get(&res->fields, name, len);
+  return value || owned != OWNED_TYPE ? value : res->type;
 }

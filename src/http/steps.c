@@ -172,6 +172,10 @@ dusk__ending_t dusk__steps_ending(const dusk__exchange_t *ex) {
 dusk__step_t dusk__steps_next(dusk__exchange_t *ex, dusk__calls_t calls) {
   assert(ex->wire && !ex->finished);
   if (dusk__stream_err(&ex->wire->stream)) return DUSK__STEP_WAIT;
+  if (ex->callbacks > 0) { /* a hook's, which is called while it writes */
+    dusk__ex_defer(ex);
+    return DUSK__STEP_WAIT;
+  }
   if (ex->res.is_reset) return DUSK__STEP_RESET;
   if (ex->is_overdue) return step_overdue(ex);
   if (ex->stage == DUSK__STAGE_HEADER && !ex->res.ended)

@@ -37,19 +37,20 @@ DUSK_EXTERN int dusk_response_printf(dusk_response_t *res, int status,
                                      const char *format, ...) DUSK_PRINTF(3, 4);
 
 /* An error reply. `status` is set; the body is what an application wants to
- * say. `type` goes to Content-Type, unless that is set by then. */
+ * say. `type` goes to Content-Type, unless that is set by then; one that can't
+ * be, or of 256 bytes and more, is plain text. */
 typedef struct dusk_error_reply {
   int status;
   const char *type; /* "text/plain; charset=utf-8" */
-  const char *body;
+  const char *body; /* at first with a line end, and NUL-terminated */
   size_t len;
 } dusk_error_reply_t;
 
 /* Shapes an error reply, from the plain text that it would be else: `type` and
  * `body` may be replaced, by what is static or comes from dusk_request_alloc,
  * and header fields be set; nothing is to be written or ended. What it has set
- * as the status is not looked at. The request may be one that was refused
- * before a handler got it: see on_request_end. */
+ * as the status or a length is not looked at. The request may be one that was
+ * refused before a handler got it: see on_request_end. */
 typedef void (*dusk_error_reply_cb)(dusk_response_t *res,
                                     dusk_error_reply_t *reply, void *arg);
 

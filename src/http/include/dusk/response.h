@@ -73,7 +73,9 @@ DUSK_EXTERN int dusk_response_status(dusk_response_t *res, int status);
  *                      connection closes. remove and get: the handler's
  *   Transfer-Encoding  UV_EINVAL from set and add; remove does nothing, get is
  *                      NULL
- *   Content-Type       left out of a 304, which says nothing of what the client
+ *   Content-Type       get: also the one that a reply of dusk/reply.h brings
+ *                      along, once that is composed; and remove takes it away.
+ *                      Left out of a 304, which says nothing of what the client
  *                      has
  * Errors: UV_EINVAL for a name that is no token, a value with control bytes or
  * a length that is no number; DUSK_EHEADERSENT; UV_ENOBUFS beyond 32 KiB of

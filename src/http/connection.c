@@ -168,6 +168,7 @@ static void close_conn(dusk__conn_t *conn, dusk__ending_t ending) {
   note_ending(conn, ending);
   if (conn->is_running) {
     conn->doom = DUSK__TO_CLOSE;
+    dusk__stream_flush(&conn->wire.stream); /* answers that have been given */
     dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
   } else {
     end(conn, DUSK__CLOSED, dusk__stream_close);

@@ -105,6 +105,47 @@ static void closes_from_another_thread(void) {
   uv_thread_join(&thread);
 }
 
+static void on_header(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_end(res, "x", 1);
+}
+
+static void ends_in_a_hook_of_the_header(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  if (dusk_response_on_header(held.res, on_header, NULL) < 0) _exit(1);
+  dusk_response_end(held.res, NULL, 0);
+}
+
+static void on_error_reply(dusk_response_t *res, dusk_error_reply_t *reply,
+                           void *arg) {
+  (void)arg;
+  dusk_response_json(res, reply->status, "{}");
+}
+
+static void answers_in_on_error_reply(void) {
+  loopback_t lb;
+  held_t held;
+  loopback_hold(&lb, &held,
+                (dusk_server_config_t){.on_error_reply = on_error_reply}, GET);
+  dusk_response_error(held.res, 500, NULL);
+}
+
+static void replies_by_no_status(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  dusk_response_text(held.res, 99, "x");
+}
+
+static void bad_replies_are_told(void **state) {
+  (void)state;
+  dies(ends_in_a_hook_of_the_header, "a hook of the header has");
+  dies(answers_in_on_error_reply, "on_error_reply has written");
+  dies(replies_by_no_status, "a status that is none");
+}
+
 static void stale_handles_are_told(void **state) {
   (void)state;
   static const char says[] = "a request or response was used after its end";
@@ -220,6 +261,7 @@ static void a_thread_that_took_the_loop_over_may_stop(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       house_test(stale_handles_are_told),
+      house_test(bad_replies_are_told),
       house_test(other_threads_are_told),
       house_test(muxes_in_use_are_told),
       house_test(the_handlers_own_call_may_look_back),

@@ -1,5 +1,6 @@
-/* Handles that a handler kept beyond their message's end, in a library without
- * assertions: they do nothing, and reach nobody. */
+/* What a program must not do, in a library without assertions. Handles that a
+ * handler kept beyond their message's end do nothing, and reach nobody; hooks
+ * that answer themselves answer once. */
 #include "house.h"
 
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #define GET_A "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+#define LAST "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 #define GET_B                                                                  \
   "POST /b?q=1 HTTP/1.1\r\nHost: b\r\nContent-Length: 1\r\nX: y\r\n\r\n"
 
@@ -79,6 +81,20 @@ static void on_drained(dusk_response_t *res, void *arg) {
   fail();
 }
 
+static void on_header(dusk_response_t *res, void *arg) {
+  (void)res;
+  (void)arg;
+  fail();
+}
+
+static void on_end(dusk_request_t *req, const dusk_request_end_t *end,
+                   void *arg) {
+  (void)req;
+  (void)end;
+  (void)arg;
+  fail();
+}
+
 static void use_response(dusk_response_t *res) {
   int released = 0;
   uv_os_sock_t fd;
@@ -99,7 +115,18 @@ static void use_response(dusk_response_t *res) {
   dusk_response_reset(res);
   assert_int_equal(dusk_response_set_cookie(res, &(dusk_cookie_t){.name = "n"}),
                    UV_ECANCELED);
+  assert_null(dusk_response_request(res));
+  assert_int_equal(dusk_response_get_status(res), 0);
+  assert_int_equal(dusk_response_on_header(res, on_header, NULL), UV_ECANCELED);
+  assert_int_equal(dusk_response_on_end(res, on_end, NULL), UV_ECANCELED);
+  assert_int_equal(dusk_response_set_write_timeout(res, 1), UV_ECANCELED);
   assert_int_equal(dusk_response_text(res, 200, "x"), UV_ECANCELED);
+  assert_int_equal(dusk_response_json(res, 200, "x"), UV_ECANCELED);
+  assert_int_equal(dusk_response_printf(res, 200, "x"), UV_ECANCELED);
+  assert_int_equal(dusk_response_printf(res, 200, "%02000d", 1), UV_ECANCELED);
+  assert_int_equal(dusk_response_error(res, 500, "x"), UV_ECANCELED);
+  assert_int_equal(dusk_response_not_found(res), UV_ECANCELED);
+  assert_int_equal(dusk_response_redirect(res, 302, "/"), UV_ECANCELED);
   assert_int_equal(dusk_response_end_ref(res, "x", 1, on_released, &released),
                    UV_ECANCELED);
   assert_int_equal(dusk_response_end(res, "for A", 5), UV_ECANCELED);
@@ -168,6 +195,10 @@ static void use_request(dusk_request_t *req) {
   assert_string_equal(dusk_request_pattern(req), "");
   assert_string_equal(dusk_request_path_value(req, "a"), "");
   assert_int_equal(dusk_request_set_path_value(req, "a", "b"), UV_ECANCELED);
+  assert_null(dusk_request_response(req));
+  assert_int_equal(dusk_request_set_max_body(req, 1), UV_ECANCELED);
+  assert_int_equal(dusk_request_set_body_timeout(req, 1), UV_ECANCELED);
+  assert_int_equal(dusk_request_set_timeout(req, 1), UV_ECANCELED);
   assert_int_equal(dusk_request_content_length(req), 0);
   assert_int_equal(dusk_request_body(req, on_body, NULL), UV_ECANCELED);
   assert_int_equal(dusk_request_collect(req, 9, on_collected, NULL),
@@ -305,7 +336,130 @@ static void a_mux_in_use_is_left_as_it_is(void **state) {
   dusk_mux_free(inner);
 }
 
+/* -- Hooks that do more than they may -------------------------------------- */
+
+static void end_there(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_end(res, "hook\n", 5);
+}
+
+static void abort_there(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_abort(res);
+}
+
+static void reset_there(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_reset(res);
+}
+
+static void write_there(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_write(res, "hook\n", 5);
+}
+
+static const dusk_header_cb header_hooks[] = {end_there, abort_there,
+                                              reset_there, write_there};
+
+static int end_it(dusk_response_t *res) {
+  return dusk_response_end(res, "mine\n", 5);
+}
+
+static int write_it(dusk_response_t *res) {
+  return dusk_response_write(res, "mine\n", 5);
+}
+
+static int say_it(dusk_response_t *res) {
+  return dusk_response_error(res, 500, "mine");
+}
+
+static void hear_one_answer_at_most(loopback_t *lb, int client) {
+  hear(lb, client, NULL);
+  assert_true(count_of(lb->heard, "HTTP/1.1 ") <= 1);
+  assert_true(count_of(lb->heard, "hook\n") <= 1);
+}
+
+static void a_hook_of_the_header_answers_once(void **state) {
+  loopback_t *lb = *state;
+  static int (*const ways[])(dusk_response_t * res) = {end_it, write_it,
+                                                       say_it};
+  for (size_t way = 0; way < 3; way++) {
+    for (size_t i = 0; i < sizeof(header_hooks) / sizeof(*header_hooks); i++) {
+      int client = hold(lb, DEFAULTS, LAST);
+      dusk_response_t *res = lb->held.res;
+      assert_int_equal(dusk_response_on_header(res, header_hooks[i], NULL), 0);
+      assert_int_equal(ways[way](res), UV_ECANCELED);
+      if (ways[way] == write_it && header_hooks[i] == write_there)
+        dusk_response_abort(res); /* it is still the handler's */
+      hear_one_answer_at_most(lb, client);
+      assert_lacks(lb->heard, "mine");
+      end_all(lb);
+    }
+  }
+}
+
+static void shape_by(dusk_response_t *res, dusk_error_reply_t *reply,
+                     void *arg) {
+  (void)reply;
+  ((dusk_header_cb)(uintptr_t)arg)(res, NULL);
+}
+
+static void answer_by_json(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_json(res, 400, "hook\n");
+}
+
+static void answer_by_error(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_error(res, 400, "hook");
+}
+
+static void a_hook_of_errors_answers_once(void **state) {
+  loopback_t *lb = *state;
+  static const dusk_header_cb hooks[] = {end_there,      abort_there,
+                                         reset_there,    write_there,
+                                         answer_by_json, answer_by_error};
+  for (size_t i = 0; i < sizeof(hooks) / sizeof(*hooks); i++) {
+    dusk_server_config_t config = {.on_error_reply = shape_by,
+                                   .on_error_reply_arg =
+                                       (void *)(uintptr_t)hooks[i],
+                                   .request_timeout_ms = 20};
+    int client = hold(lb, config, LAST);
+    assert_true(say_it(lb->held.res) < 0);
+    hear_one_answer_at_most(lb, client);
+    end_all(lb);
+
+    /* And in its handler's stead, who may still end what the hook began. */
+    if (hooks[i] == write_there) continue;
+    client = hold(lb, config, LAST);
+    hear_one_answer_at_most(lb, client);
+    end_all(lb);
+  }
+}
+
+static void a_status_that_is_none_is_500(void **state) {
+  loopback_t *lb = *state;
+  static const int statuses[] = {-1, 0, 99, 100, 199, 1000};
+  for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
+    int client = hold(lb, DEFAULTS, LAST);
+    assert_int_equal(dusk_response_text(lb->held.res, statuses[i], "x"),
+                     UV_EINVAL);
+    assert_has(hear(lb, client, NULL), "HTTP/1.1 500 ");
+    end_all(lb);
+    client = hold(lb, DEFAULTS, LAST);
+    assert_int_equal(dusk_response_error(lb->held.res, statuses[i], NULL),
+                     UV_EINVAL);
+    assert_has(hear(lb, client, NULL), "HTTP/1.1 500 ");
+    end_all(lb);
+  }
+}
+
 int main(void) {
+  const struct CMUnitTest misused[] = {
+      house_test(a_hook_of_the_header_answers_once),
+      house_test(a_hook_of_errors_answers_once),
+      house_test(a_status_that_is_none_is_500),
+  };
   const struct CMUnitTest tests[] = {
       house_test(a_late_answer_reaches_nobody),
       house_test(a_late_look_sees_nobody),
@@ -314,6 +468,7 @@ int main(void) {
       house_test(no_handle_comes_back_soon),
       house_test(a_mux_in_use_is_left_as_it_is),
   };
-  if (ADDRESS_SANITIZER) return 0;
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = cmocka_run_group_tests(misused, NULL, NULL);
+  if (ADDRESS_SANITIZER) return failed;
+  return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

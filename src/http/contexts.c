@@ -32,34 +32,47 @@ dusk_context_t *dusk__contexts_of_request(dusk__exchange_t *ex) {
   return ex->wire ? make(ex, DUSK_OFF) : ex->worker->gone;
 }
 
-static void drop(dusk__request_t *req) {
-  if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
-  dusk_context_cancel(req->ctx, NULL);
-  dusk_context_unref(req->ctx);
-  req->ctx = NULL;
-}
-
 static uint64_t deadline_of(uint64_t timeout_ms) {
   uint64_t now_ns = uv_hrtime();
   bool is_far = timeout_ms > (DUSK_OFF - now_ns) / DUSK__NS_PER_MS;
   return is_far ? DUSK_OFF : now_ns + timeout_ms * DUSK__NS_PER_MS;
 }
 
-/* A context's deadline only comes nearer; so one that nobody has seen is made
- * anew. */
+/* A context's deadline only comes nearer. */
+static int bring_forward(dusk__exchange_t *ex, uint64_t deadline_ns) {
+  if (ex->req.ctx) return dusk_context_bring_forward(ex->req.ctx, deadline_ns);
+  return make(ex, deadline_ns) ? 0 : UV_ENOMEM;
+}
+
+/* So one that nobody has seen is made anew for a later one. */
+static int put_off(dusk__exchange_t *ex, uint64_t deadline_ns) {
+  dusk__request_t *req = &ex->req;
+  dusk_context_t *old = req->ctx;
+  if (req->has_shown_ctx) return UV_EBUSY;
+  req->ctx = NULL;
+  if (deadline_ns != DUSK_OFF && make(ex, deadline_ns) == NULL) {
+    req->ctx = old;
+    return UV_ENOMEM;
+  }
+  if (req->timed && dusk_waiter_stop(&req->timeout)) req->timed = false;
+  dusk_context_cancel(old, NULL);
+  dusk_context_unref(old);
+  return 0;
+}
+
 int dusk__contexts_set_timeout(dusk__exchange_t *ex, uint64_t timeout_ms,
                                dusk_waiter_cb cb) {
   dusk__request_t *req = &ex->req;
   uint64_t deadline_ns = deadline_of(timeout_ms);
-  if (req->ctx && !req->has_shown_ctx) drop(req);
-  if (req->ctx && deadline_ns > dusk_context_deadline(req->ctx))
-    return UV_EBUSY;
-  if (deadline_ns == DUSK_OFF) return 0;
-  if (req->ctx == NULL && make(ex, deadline_ns) == NULL) return UV_ENOMEM;
-  int err = dusk_context_bring_forward(req->ctx, deadline_ns);
-  assert(err == 0);
-  (void)err;
-  if (req->timed) return 0;
+  uint64_t own_ns = req->deadline_ns ? req->deadline_ns : DUSK_OFF;
+  int err = 0;
+  if (deadline_ns > own_ns)
+    err = put_off(ex, deadline_ns);
+  else if (deadline_ns != DUSK_OFF)
+    err = bring_forward(ex, deadline_ns);
+  if (err < 0) return err;
+  req->deadline_ns = deadline_ns;
+  if (deadline_ns == DUSK_OFF || req->timed) return 0;
   dusk_context_after(req->ctx, &req->timeout, ex->worker->root, cb);
   req->timed = true;
   return 0;

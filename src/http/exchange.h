@@ -76,6 +76,7 @@ typedef struct dusk__request {
   dusk_body_cb body_cb;
   void *body_arg;
   dusk__value_t *values;
+  uint64_t deadline_ns;     /* of `timeout`; 0: not set */
   uint64_t body_timeout_ms; /* its own; 0: the server's */
   const char *path;         /* these three as texts; NULL until asked for */
   const char *host;

@@ -287,9 +287,9 @@ static void redirect(dusk__exchange_t *ex, const dusk__lookup_t *lookup) {
   int err = UV_ENOMEM;
   if (location) err = dusk_response_set_header(res, "Location", location);
   if (err == UV_ENOBUFS)
-    dusk_response_text(res, 414, "URI Too Long\n");
+    dusk_response_error(res, 414, NULL);
   else if (err < 0)
-    dusk_response_text(res, 503, "Service Unavailable\n");
+    dusk_response_error(res, 503, NULL);
   else
     dusk_response_text(res, 307, "Temporary Redirect\n");
 }
@@ -325,7 +325,7 @@ static void answer_405(dusk_response_t *res, uint64_t allowed) {
   }
   allow[len - 2] = '\0';
   dusk_response_set_header(res, "Allow", allow);
-  dusk_response_text(res, 405, "Method Not Allowed\n");
+  dusk_response_error(res, 405, "Method Not Allowed");
 }
 
 /* -- Serving --------------------------------------------------------------- */
@@ -373,7 +373,7 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   }
   bool was_clean = dusk__path_is_clean(lookup.path, lookup.len);
   if (!was_clean && !clean_path(ex, &lookup)) {
-    dusk_response_text(res, 503, "Service Unavailable\n");
+    dusk_response_error(res, 503, NULL);
     return;
   }
   look_for_host(mux, ex, &lookup);
@@ -387,5 +387,5 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   else if (lookup.allowed)
     answer_405(res, lookup.allowed);
   else
-    dusk_response_text(res, 404, "404 page not found\n");
+    dusk_response_not_found(res);
 }

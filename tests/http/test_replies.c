@@ -656,6 +656,33 @@ static void a_handlers_error_is_shaped(void **state) {
   }
 }
 
+/* It is those of an error: TestError and http.NotFound in Go. */
+static void a_muxs_refusals_are_shaped(void **state) {
+  loopback_t *lb = *state;
+  static const refusal_t requests[] = {
+      {"GET /none HTTP/1.1\r\nHost: h\r\n" CLOSE "\r\n", 404, "GET"},
+      {"HEAD /none HTTP/1.1\r\nHost: h\r\n" CLOSE "\r\n", 404, "HEAD"},
+      {"POST /some HTTP/1.1\r\nHost: h\r\n" CLOSE "\r\n", 405, "POST"},
+  };
+  for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
+    dusk_mux_t *mux;
+    assert_int_equal(dusk_mux_new(&mux), 0);
+    assert_int_equal(dusk_mux_handle(mux, "GET /some", loopback_keep, NULL), 0);
+    dusk_server_config_t config = shaped();
+    config.handler = dusk_mux_serve;
+    config.handler_arg = mux;
+    serve(lb, config);
+    int client = connect_client(lb);
+    say(client, requests[i].request);
+    is_shaped(hear(lb, client, NULL), requests[i].status, requests[i].method);
+    assert_has(lb->heard, "X-Content-Type-Options: nosniff\r\n");
+    if (requests[i].status == 405)
+      assert_has(lb->heard, "Allow: GET, HEAD\r\n");
+    end_all(lb);
+    dusk_mux_free(mux);
+  }
+}
+
 static void other_replies_are_not_shaped(void **state) {
   loopback_t *lb = *state;
   static const reply_t replies[] = {json, redirect, text};
@@ -893,6 +920,7 @@ int main(void) {
       house_test(each_refusal_is_shaped),
       house_test(a_time_out_is_shaped),
       house_test(a_handlers_error_is_shaped),
+      house_test(a_muxs_refusals_are_shaped),
       house_test(other_replies_are_not_shaped),
       house_test(a_hook_spoils_no_reply),
       house_test(an_error_may_say_much),

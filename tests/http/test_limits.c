@@ -26,7 +26,7 @@ static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
                     void *arg) {
   reading_t *reading = arg;
   (void)data;
-  assert_int_equal(reading->end, 1); /* nothing comes behind the end */
+  assert_int_equal(reading->end, 1); /* SRV-200: nothing comes behind it */
   if (nread > 0) {
     reading->received += (uint64_t)nread;
     return;
@@ -528,6 +528,7 @@ static int stall(loopback_t *lb, dusk_server_config_t config,
   return client;
 }
 
+/* SRV-132 */
 static void a_write_may_be_given_up_while_it_stalls(void **state) {
   loopback_t *lb = *state;
   char *body = calloc(1, LARGE);
@@ -539,6 +540,10 @@ static void a_write_may_be_given_up_while_it_stalls(void **state) {
   assert_int_equal(dusk_response_set_write_timeout(lb->held.res, 1), 0);
   AWAIT(lb, dusk_context_err(ctx) != 0);
   assert_ptr_equal(dusk_context_cause(ctx), &dusk_timed_out);
+  /* SRV-131 */
+  assert_int_equal(dusk_response_set_write_timeout(lb->held.res, DUSK_OFF),
+                   UV_ECANCELED);
+  assert_int_equal(dusk_response_write(lb->held.res, "x", 1), UV_ECANCELED);
   assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
   assert_int_equal(streamed.count, 1);
   assert_int_equal(streamed.end.err, UV_ETIMEDOUT);

@@ -44,8 +44,9 @@ static const dusk_values_t *read_cookies(dusk__exchange_t *ex,
 const dusk_values_t *dusk_request_cookies(dusk_request_t *req) {
   dusk__exchange_t *ex = dusk__ex_of_request(req);
   if (ex == NULL) return NULL;
-  if (ex->req.cookies == NULL) ex->req.cookies = read_cookies(ex, req);
-  return ex->req.cookies;
+  if (ex->seldom.cookies == NULL)
+    dusk__ex_seldom(ex)->cookies = read_cookies(ex, req);
+  return ex->seldom.cookies;
 }
 
 const char *dusk_request_cookie(dusk_request_t *req, const char *name) {

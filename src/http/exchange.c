@@ -39,6 +39,8 @@ static void clear(dusk__exchange_t *ex) {
   ex->req.body_state = DUSK__BODY_ENDED;
   ex->res.fields = (dusk__h1_fields_t){.arena = &ex->arena};
   dusk__arena_reset(&ex->arena);
+  if (ex->has_seldom) memset(&ex->seldom, 0, sizeof(ex->seldom));
+  ex->has_seldom = false;
   ex->res.declared_length = DUSK_OFF;
   ex->stage = DUSK__STAGE_HEADER;
   ex->cause = NULL;
@@ -51,7 +53,7 @@ static void clear(dusk__exchange_t *ex) {
 static bool is_blank(const dusk__exchange_t *ex) {
   return ex->stage == DUSK__STAGE_HEADER && ex->h1.defect == 0 && !ex->begun &&
          !ex->finished && ex->h1.field_count == 0 && ex->req.ctx == NULL &&
-         ex->req.given_ctx == NULL && ex->req.values == NULL &&
+         ex->req.given_ctx == NULL && !ex->has_seldom &&
          ex->h1.version_minor == -1 && ex->res.status == 0 &&
          ex->res.fields.len == 0 && !ex->res.ended;
 }
@@ -204,17 +206,16 @@ const char *dusk__ex_copy(dusk__exchange_t *ex, const char *text, size_t len) {
 }
 
 const char *dusk__ex_peer(dusk__exchange_t *ex) {
-  dusk__request_t *req = &ex->req;
-  if (req->peer) return req->peer;
+  if (ex->seldom.peer) return ex->seldom.peer;
   if (ex->wire == NULL) return "";
   char text[DUSK__ADDRESS_TEXT_BYTES];
   dusk__address_text(&ex->wire->address.any, text, sizeof(text));
-  req->peer = dusk__ex_copy(ex, text, strlen(text));
-  return req->peer ? req->peer : "";
+  dusk__ex_seldom(ex)->peer = dusk__ex_copy(ex, text, strlen(text));
+  return ex->seldom.peer ? ex->seldom.peer : "";
 }
 
 static bool has_audience(const dusk__exchange_t *ex) {
-  return ex->worker->config->on_request_end || ex->res.end_hooks;
+  return ex->worker->config->on_request_end || ex->seldom.end_hooks;
 }
 
 void dusk__ex_note_peer(dusk__exchange_t *ex) {
@@ -235,9 +236,9 @@ static void tell_end(dusk__exchange_t *ex) {
       .err = res->err,
       .cause = ex->cause ? ex->cause : &dusk_response_ended,
   };
-  while (res->end_hooks) {
-    dusk__end_hook_t hook = *res->end_hooks;
-    res->end_hooks = hook.next;
+  while (ex->seldom.end_hooks) {
+    dusk__end_hook_t hook = *ex->seldom.end_hooks;
+    ex->seldom.end_hooks = hook.next;
     hook.cb(dusk__ex_request(ex), &end, hook.arg);
   }
   if (config->on_request_end)
@@ -245,10 +246,10 @@ static void tell_end(dusk__exchange_t *ex) {
                            config->on_request_end_arg);
 }
 
-static void release_values(dusk__request_t *req) {
-  while (req->values) {
-    dusk__value_t value = *req->values;
-    req->values = value.next;
+static void release_values(dusk__seldom_t *seldom) {
+  while (seldom->values) {
+    dusk__value_t value = *seldom->values;
+    seldom->values = value.next;
     if (value.release) value.release(value.value);
   }
 }
@@ -261,7 +262,7 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   ex->callbacks++;
   if (has_audience(ex)) tell_end(ex);
   ex->callbacks--;
-  if (req->values) release_values(req);
+  if (ex->seldom.values) release_values(&ex->seldom);
   dusk_context_unref(req->given_ctx);
   dusk_context_unref(req->ctx);
   req->ctx = req->given_ctx = NULL;

@@ -75,16 +75,8 @@ typedef struct dusk__request {
   uint64_t body_dropped;
   dusk_body_cb body_cb;
   void *body_arg;
-  dusk__value_t *values;
-  uint64_t deadline_ns;     /* of `timeout`; 0: not set */
-  uint64_t body_timeout_ms; /* its own; 0: the server's */
-  const char *path;         /* these three as texts; NULL until asked for */
-  const char *host;
-  const char *peer;
+  uint64_t deadline_ns;                /* of `timeout`; 0: not set */
   const struct dusk__pattern *pattern; /* of the innermost mux: see mux.c */
-  struct dusk__path_value *path_values;
-  const dusk_values_t *query_values; /* these two are NULL, too */
-  const dusk_values_t *cookies;
   uint64_t begun_ms;
   bool continued : 1;     /* the client waits for no 100 (any more) */
   bool timed : 1;         /* `timeout` is registered */
@@ -97,12 +89,9 @@ typedef struct dusk__response {
   /* From here on it is blank before each message. */
   uint64_t declared_length; /* DUSK_OFF: not declared */
   uint64_t body_bytes;
-  uint64_t write_timeout_ms;         /* its own; 0: the server's */
-  dusk__header_hook_t *header_hooks; /* the last one registered first */
-  dusk__end_hook_t *end_hooks;       /* likewise */
   dusk_drained_cb drained_cb;
   void *drained_arg;
-  const char *type; /* Content-Type, if that isn't among `fields`; or NULL */
+  dusk__h1_type_t type; /* Content-Type, if that isn't among `fields` */
   dusk__framing_t framing;
   uint32_t slot_at; /* FRAMED_LATER: where the gathered bytes say so */
   uint32_t body_at; /* and where its body begins there */
@@ -120,6 +109,21 @@ typedef struct dusk__response {
   bool hijacked : 1;
   bool is_reset : 1; /* the handler wants it cut, by a reset */
 } dusk__response_t;
+
+/* What few messages have; in their arena. */
+typedef struct dusk__seldom {
+  const char *path; /* these three as texts; NULL until asked for */
+  const char *host;
+  const char *peer;
+  const dusk_values_t *query_values; /* these two are NULL, too */
+  const dusk_values_t *cookies;
+  struct dusk__path_value *path_values;
+  dusk__value_t *values;
+  dusk__header_hook_t *header_hooks; /* the last one registered first */
+  dusk__end_hook_t *end_hooks;       /* likewise */
+  uint64_t body_timeout_ms;          /* its own two; 0: the server's */
+  uint64_t write_timeout_ms;
+} dusk__seldom_t;
 
 typedef enum dusk__stage {
   DUSK__STAGE_HEADER, /* not dispatched */
@@ -146,9 +150,17 @@ struct dusk__exchange {
   dusk__h1_t h1;
   dusk__arena_t arena;  /* of the message that it is now */
   char length_text[21]; /* of res.declared_length, for who asks */
+  bool has_seldom;      /* not all of it is 0 */
+  dusk__seldom_t seldom;
   dusk__request_t req;
   dusk__response_t res;
 };
+
+/* To be written; it can be read as it is. */
+static inline dusk__seldom_t *dusk__ex_seldom(dusk__exchange_t *ex) {
+  ex->has_seldom = true;
+  return &ex->seldom;
+}
 
 /* The bits that no exchange's address uses: the low ones by its alignment, and
  * the high ones where user space has 48 bits and pointers carry no tags. */
@@ -205,12 +217,12 @@ static inline bool dusk__ex_is_connected(const dusk__exchange_t *ex) {
 
 /* How long it waits for its client. */
 static inline uint64_t dusk__ex_body_timeout_ms(const dusk__exchange_t *ex) {
-  uint64_t own_ms = ex->req.body_timeout_ms;
+  uint64_t own_ms = ex->seldom.body_timeout_ms;
   return own_ms ? own_ms : ex->worker->config->body_timeout_ms;
 }
 
 static inline uint64_t dusk__ex_write_timeout_ms(const dusk__exchange_t *ex) {
-  uint64_t own_ms = ex->res.write_timeout_ms;
+  uint64_t own_ms = ex->seldom.write_timeout_ms;
   return own_ms ? own_ms : ex->worker->config->write_timeout_ms;
 }
 

@@ -200,23 +200,23 @@ static char *put_framing(char *to, dusk__h1_head_t *head) {
   return to;
 }
 
-static char *put_type(char *to, const char *type) {
+static char *put_type(char *to, dusk__h1_type_t type) {
   to = PUT_LITERAL(to, "Content-Type: ");
-  to = dusk__h1_put(to, type, strlen(type));
+  to = dusk__h1_put(to, type.text, type.len);
   return PUT_LITERAL(to, "\r\n");
 }
 
 size_t dusk__h1_head_bound(const dusk__h1_head_t *head) {
   /* Options of Connection are put ", " between for "," at most. */
-  size_t type_len = head->type ? strlen(head->type) : 0;
-  return head->fields->len + head->fields->len / 2 + type_len + SLACK_BYTES;
+  return head->fields->len + head->fields->len / 2 + head->type.len +
+         SLACK_BYTES;
 }
 
 char *dusk__h1_put_head(char *to, dusk__h1_head_t *head) {
   assert(head->status >= 200 && head->framing != DUSK__FRAMED_UNDECIDED);
   to = put_first_lines(to, head);
   if (head->fields->len > 0) to = put_fields(to, head);
-  if (head->type && !has_no_type(head)) to = put_type(to, head->type);
+  if (head->type.text && !has_no_type(head)) to = put_type(to, head->type);
   to = put_framing(to, head);
   to = put_connection(to, head);
   return PUT_LITERAL(to, "\r\n");

@@ -43,13 +43,21 @@ typedef struct dusk__h1_dated {
 void dusk__h1_compose_dated(dusk__h1_dated_t *dated,
                             const struct timespec *now);
 
+/* A media type; none: `text` is NULL. */
+typedef struct dusk__h1_type {
+  const char *text;
+  size_t len;
+} dusk__h1_type_t;
+
+#define DUSK__H1_TYPE(literal) ((dusk__h1_type_t){literal, sizeof(literal) - 1})
+
 typedef struct dusk__h1_head {
   int status;
   dusk__framing_t framing;
   uint64_t length;               /* the body's; DUSK_OFF: not to be told */
   dusk__h1_fields_t *fields;     /* the handler's */
   const dusk__h1_dated_t *dated; /* NULL: Date is among `fields` */
-  const char *type;              /* Content-Type, if not among `fields` */
+  dusk__h1_type_t type;          /* Content-Type, if not among `fields` */
   bool is_old;                   /* HTTP/1.0 */
   bool has_connection;           /* among `fields` */
   bool close;                    /* the connection ends with it */

@@ -142,8 +142,8 @@ typedef struct dusk__path_value {
 } path_value_t;
 
 /* Those of an outer mux's pattern go with it. */
-static void drop_values(dusk__request_t *req) {
-  path_value_t **at = &req->path_values;
+static void drop_values(dusk__seldom_t *seldom) {
+  path_value_t **at = &seldom->path_values;
   while (*at) {
     if ((*at)->wildcard >= 0)
       *at = (*at)->next;
@@ -154,9 +154,10 @@ static void drop_values(dusk__request_t *req) {
 
 /* This mux's verdict, in the place of an outer one's; `path` is NULL unless it
  * goes to the route's handler. */
-static void note(dusk__request_t *req, const dusk__route_t *route,
+static void note(dusk__exchange_t *ex, const dusk__route_t *route,
                  const char *path, size_t len) {
-  if (req->path_values) drop_values(req);
+  dusk__request_t *req = &ex->req;
+  if (ex->seldom.path_values) drop_values(&ex->seldom);
   req->pattern = route ? route->pattern : NULL;
   req->matched = path;
   req->matched_len = len;
@@ -167,9 +168,9 @@ static int wildcard_of(const dusk__request_t *req, const char *name) {
   return dusk__pattern_wildcard(req->pattern, name);
 }
 
-static path_value_t *find_value(const dusk__request_t *req, int wildcard,
+static path_value_t *find_value(const dusk__exchange_t *ex, int wildcard,
                                 const char *name) {
-  path_value_t *value = req->path_values;
+  path_value_t *value = ex->seldom.path_values;
   while (value && (value->wildcard != wildcard ||
                    (wildcard < 0 && strcmp(value->name, name) != 0)))
     value = value->next;
@@ -184,8 +185,8 @@ static int add_value(dusk__exchange_t *ex, int wildcard, const char *name,
   value->name = wildcard < 0 ? dusk__ex_copy(ex, name, strlen(name)) : NULL;
   value->value = text;
   if (wildcard < 0 && value->name == NULL) return UV_ENOMEM;
-  value->next = ex->req.path_values;
-  ex->req.path_values = value;
+  value->next = ex->seldom.path_values;
+  dusk__ex_seldom(ex)->path_values = value;
   return 0;
 }
 
@@ -211,7 +212,7 @@ const char *dusk_request_path_value(dusk_request_t *handle, const char *name) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL || name == NULL) return "";
   int wildcard = wildcard_of(&ex->req, name);
-  const path_value_t *known = find_value(&ex->req, wildcard, name);
+  const path_value_t *known = find_value(ex, wildcard, name);
   if (known) return known->value;
   return wildcard < 0 ? "" : cut_value(ex, wildcard);
 }
@@ -224,7 +225,7 @@ int dusk_request_set_path_value(dusk_request_t *handle, const char *name,
   const char *text = dusk__ex_copy(ex, value, strlen(value));
   if (text == NULL) return UV_ENOMEM;
   int wildcard = wildcard_of(&ex->req, name);
-  path_value_t *known = find_value(&ex->req, wildcard, name);
+  path_value_t *known = find_value(ex, wildcard, name);
   if (known == NULL) return add_value(ex, wildcard, name, text);
   known->value = text;
   return 0;
@@ -379,7 +380,7 @@ void dusk_mux_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
   look_for_host(mux, ex, &lookup);
   const dusk__route_t *route = find(mux, &lookup);
   bool is_match = route && was_clean && !lookup.adds_slash;
-  note(&ex->req, route, is_match ? lookup.path : NULL, lookup.len);
+  note(ex, route, is_match ? lookup.path : NULL, lookup.len);
   if (is_match)
     route->handler(res, req, route->arg);
   else if (!was_clean || lookup.adds_slash)

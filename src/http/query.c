@@ -32,9 +32,10 @@ int dusk_percent_decode(const char *text, char *buf, size_t size) {
 const dusk_values_t *dusk_request_query_values(dusk_request_t *req) {
   dusk__exchange_t *ex = dusk__ex_of_request(req);
   if (ex == NULL) return NULL;
-  if (ex->req.query_values == NULL)
-    ex->req.query_values = dusk__values_decode(&ex->arena, query_of(req));
-  return ex->req.query_values;
+  if (ex->seldom.query_values == NULL)
+    dusk__ex_seldom(ex)->query_values =
+        dusk__values_decode(&ex->arena, query_of(req));
+  return ex->seldom.query_values;
 }
 
 const char *dusk_request_query_get(dusk_request_t *req, const char *name) {

@@ -14,8 +14,12 @@ enum { FORMATTED_BYTES = 1024 };
 
 #define PUT_LITERAL(to, text) dusk__h1_put(to, text, sizeof(text) - 1)
 
+static const dusk__h1_type_t text_type = {DUSK__TEXT_TYPE,
+                                          sizeof(DUSK__TEXT_TYPE) - 1};
+static const dusk__h1_type_t no_type = {NULL, 0};
+
 /* Sets what precedes the body: 0, or what is wrong and told at the end. */
-static int begin(dusk__exchange_t *ex, int status, const char *type) {
+static int begin(dusk__exchange_t *ex, int status, dusk__h1_type_t type) {
   bool is_status = status >= 200 && status <= 999;
   assert(is_status && "a status that is none");
   if (ex->res.header_sent) return DUSK_EHEADERSENT;
@@ -24,7 +28,7 @@ static int begin(dusk__exchange_t *ex, int status, const char *type) {
   return is_status ? 0 : UV_EINVAL;
 }
 
-static int reply(dusk_response_t *handle, int status, const char *type,
+static int reply(dusk_response_t *handle, int status, dusk__h1_type_t type,
                  const char *body, size_t len) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (ex == NULL) return UV_ECANCELED;
@@ -38,18 +42,18 @@ static int give_up(dusk_response_t *res, int err) {
   return err;
 }
 
-static int reply_text(dusk_response_t *res, int status, const char *type,
+static int reply_text(dusk_response_t *res, int status, dusk__h1_type_t type,
                       const char *text) {
   if (text == NULL) return give_up(res, UV_EINVAL);
   return reply(res, status, type, text, strlen(text));
 }
 
 int dusk_response_text(dusk_response_t *res, int status, const char *text) {
-  return reply_text(res, status, DUSK__TEXT_TYPE, text);
+  return reply_text(res, status, text_type, text);
 }
 
 int dusk_response_json(dusk_response_t *res, int status, const char *text) {
-  return reply_text(res, status, "application/json", text);
+  return reply_text(res, status, DUSK__H1_TYPE("application/json"), text);
 }
 
 static int format_large(dusk_response_t *res, int status, const char *format,
@@ -58,7 +62,7 @@ static int format_large(dusk_response_t *res, int status, const char *format,
   char *text = ex ? dusk__arena_alloc(&ex->arena, len + 1) : NULL;
   if (text == NULL) return give_up(res, ex ? UV_ENOMEM : UV_ECANCELED);
   vsnprintf(text, len + 1, format, args);
-  return reply(res, status, DUSK__TEXT_TYPE, text, len);
+  return reply(res, status, text_type, text, len);
 }
 
 int dusk_response_printf(dusk_response_t *res, int status, const char *format,
@@ -70,7 +74,7 @@ int dusk_response_printf(dusk_response_t *res, int status, const char *format,
   va_end(args);
   if (len < 0) return give_up(res, UV_EINVAL);
   if ((size_t)len < sizeof(text))
-    return reply(res, status, DUSK__TEXT_TYPE, text, (size_t)len);
+    return reply(res, status, text_type, text, (size_t)len);
   va_start(args, format);
   int err = format_large(res, status, format, args, (size_t)len);
   va_end(args);
@@ -95,7 +99,7 @@ int dusk_response_error(dusk_response_t *res, int status, const char *text) {
   dusk__exchange_t *ex = dusk__ex_of_response(res);
   if (ex == NULL) return UV_ECANCELED;
   if (ex->res.ended || ex->res.header_sent)
-    return reply(res, status, NULL, "", 0);
+    return reply(res, status, no_type, "", 0);
   const char *line = error_text(ex, status, text);
   if (line == NULL) return give_up(res, UV_ENOMEM);
   dusk_response_remove_header(res, "Content-Type");
@@ -105,7 +109,8 @@ int dusk_response_error(dusk_response_t *res, int status, const char *text) {
   dusk_error_reply_t shaped = {
       .status = status, .type = DUSK__TEXT_TYPE, line, strlen(line)};
   dusk__reply_shape(ex, &shaped);
-  return reply(res, status, shaped.type, shaped.body, shaped.len);
+  dusk__h1_type_t type = {shaped.type, strlen(shaped.type)};
+  return reply(res, status, type, shaped.body, shaped.len);
 }
 
 int dusk_response_not_found(dusk_response_t *res) {
@@ -196,7 +201,7 @@ static int put_link(dusk_response_t *res, int status, const char *location) {
   to = PUT_LITERAL(to, "\">");
   to = dusk__h1_put(to, phrase, strlen(phrase));
   to = PUT_LITERAL(to, "</a>.\n");
-  return reply(res, status, "text/html; charset=utf-8", link,
+  return reply(res, status, DUSK__H1_TYPE("text/html; charset=utf-8"), link,
                (size_t)(to - link));
 }
 
@@ -205,7 +210,7 @@ int dusk_response_redirect(dusk_response_t *res, int status,
   dusk__exchange_t *ex = dusk__ex_of_response(res);
   if (ex == NULL) return UV_ECANCELED;
   if (ex->res.ended || ex->res.header_sent)
-    return reply(res, status, NULL, "", 0);
+    return reply(res, status, no_type, "", 0);
   if (location == NULL) return give_up(res, UV_EINVAL);
   location = location_of(ex, location);
   if (location == NULL) return give_up(res, UV_ENOMEM);
@@ -214,5 +219,5 @@ int dusk_response_redirect(dusk_response_t *res, int status,
   bool has_link = (ex->h1.is_head || ex->h1.parser.method == HTTP_GET) &&
                   !dusk__reply_has_type(ex);
   if (has_link) return put_link(res, status, location);
-  return reply(res, status, NULL, NULL, 0);
+  return reply(res, status, no_type, NULL, 0);
 }

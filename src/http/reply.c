@@ -52,7 +52,8 @@ int dusk__reply_head(dusk__exchange_t *ex, uint64_t length) {
   assert(ex->wire && !ex->res.header_sent);
   dusk__response_t *res = &ex->res;
   settle_status(ex);
-  if (res->type && dusk__reply_has_type(ex)) res->type = NULL;
+  if (res->type.text && dusk__reply_has_type(ex))
+    res->type = (dusk__h1_type_t){NULL, 0};
   if (res->declared_length != DUSK_OFF) length = res->declared_length;
   decide_framing(ex, length);
   res->declared_length = length;
@@ -143,9 +144,9 @@ void dusk__reply_run_hooks(dusk__exchange_t *ex) {
   (void)was_ended;
   settle_status(ex);
   ex->callbacks++;
-  while (res->header_hooks) {
-    dusk__header_hook_t hook = *res->header_hooks;
-    res->header_hooks = hook.next;
+  while (ex->seldom.header_hooks) {
+    dusk__header_hook_t hook = *ex->seldom.header_hooks;
+    ex->seldom.header_hooks = hook.next;
     hook.cb(dusk__ex_response(ex), hook.arg);
     assert(!res->header_sent && res->ended == was_ended &&
            "a hook of the header has written or ended");
@@ -202,7 +203,7 @@ void dusk__reply_refuse(dusk__exchange_t *ex, int status) {
   text[len] = '\0';
   dusk_error_reply_t reply = {status, DUSK__TEXT_TYPE, text, len};
   dusk__reply_shape(ex, &reply);
-  res->type = reply.type;
+  res->type = (dusk__h1_type_t){reply.type, strlen(reply.type)};
   dusk__reply_tell(ex);
   if (!dusk__ex_is_connected(ex) || res->header_sent) return;
   res->declared_length = DUSK_OFF;

@@ -28,7 +28,7 @@ bool dusk__reply_has_type(const dusk__exchange_t *ex);
 /* Tells those who asked for it that the header is about to go out. */
 void dusk__reply_run_hooks(dusk__exchange_t *ex);
 static inline void dusk__reply_tell(dusk__exchange_t *ex) {
-  if (ex->res.header_hooks) dusk__reply_run_hooks(ex);
+  if (ex->seldom.header_hooks) dusk__reply_run_hooks(ex);
 }
 
 /* Has on_error_reply shape an error reply. */

@@ -22,14 +22,14 @@ const char *dusk_request_target(const dusk_request_t *handle) {
 
 const char *dusk__request_path_span(const dusk__exchange_t *ex,
                                     size_t *ret_len) {
-  if (ex->req.path == NULL) return dusk__h1_path(&ex->h1, ret_len);
-  *ret_len = strlen(ex->req.path);
-  return ex->req.path;
+  if (ex->seldom.path == NULL) return dusk__h1_path(&ex->h1, ret_len);
+  *ret_len = strlen(ex->seldom.path);
+  return ex->seldom.path;
 }
 
 void dusk__request_set_path(dusk_request_t *handle, const char *path) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
-  if (ex) ex->req.path = path;
+  if (ex) dusk__ex_seldom(ex)->path = path;
 }
 
 const char *dusk_request_path(dusk_request_t *handle) {
@@ -38,8 +38,8 @@ const char *dusk_request_path(dusk_request_t *handle) {
   size_t len;
   const char *path = dusk__request_path_span(ex, &len);
   if (path[len] == '\0') return path;
-  ex->req.path = dusk__ex_copy(ex, path, len);
-  return ex->req.path;
+  dusk__ex_seldom(ex)->path = dusk__ex_copy(ex, path, len);
+  return ex->seldom.path;
 }
 
 const char *dusk_request_query(dusk_request_t *handle) {
@@ -75,8 +75,9 @@ const char *dusk_request_host(dusk_request_t *handle) {
   size_t len;
   const char *host = dusk__request_host_span(ex, &len);
   if (host[len] == '\0') return host;
-  if (ex->req.host == NULL) ex->req.host = dusk__ex_copy(ex, host, len);
-  return ex->req.host;
+  if (ex->seldom.host == NULL)
+    dusk__ex_seldom(ex)->host = dusk__ex_copy(ex, host, len);
+  return ex->seldom.host;
 }
 
 int dusk_request_version_minor(const dusk_request_t *handle) {
@@ -170,7 +171,7 @@ void *dusk_request_alloc(dusk_request_t *handle, size_t size) {
 
 static dusk__value_t *find_value(const dusk__exchange_t *ex,
                                  const dusk_key_t *key) {
-  dusk__value_t *value = ex->req.values;
+  dusk__value_t *value = ex->seldom.values;
   while (value && value->key != key)
     value = value->next;
   return value;
@@ -180,8 +181,8 @@ static int add_value(dusk__exchange_t *ex, const dusk__value_t *value) {
   dusk__value_t *added = dusk__arena_alloc(&ex->arena, sizeof(*added));
   if (added == NULL) return UV_ENOMEM;
   *added = *value;
-  added->next = ex->req.values;
-  ex->req.values = added;
+  added->next = ex->seldom.values;
+  dusk__ex_seldom(ex)->values = added;
   return 0;
 }
 

@@ -52,7 +52,7 @@ int dusk_request_set_max_body(dusk_request_t *handle, uint64_t max_bytes) {
 int dusk_request_set_body_timeout(dusk_request_t *handle, uint64_t timeout_ms) {
   dusk__exchange_t *ex = dusk__ex_of_request(handle);
   if (ex == NULL || ex->wire == NULL) return UV_ECANCELED;
-  ex->req.body_timeout_ms = timeout_ms;
+  dusk__ex_seldom(ex)->body_timeout_ms = timeout_ms;
   dusk__conn_wait_anew(dusk__conn_of_ex(ex));
   return 0;
 }

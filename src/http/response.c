@@ -238,7 +238,7 @@ int dusk_response_set_write_timeout(dusk_response_t *handle,
                                     uint64_t timeout_ms) {
   dusk__exchange_t *ex = dusk__ex_of_response(handle);
   if (ex == NULL || ex->wire == NULL) return UV_ECANCELED;
-  ex->res.write_timeout_ms = timeout_ms;
+  dusk__ex_seldom(ex)->write_timeout_ms = timeout_ms;
   dusk__conn_wait_anew(dusk__conn_of_ex(ex));
   return 0;
 }
@@ -250,8 +250,8 @@ int dusk_response_on_end(dusk_response_t *handle, dusk_request_end_cb cb,
   if (ex == NULL || ex->end_told || ex->finished) return UV_ECANCELED;
   dusk__end_hook_t *hook = dusk__arena_alloc(&ex->arena, sizeof(*hook));
   if (hook == NULL) return UV_ENOMEM;
-  *hook = (dusk__end_hook_t){ex->res.end_hooks, cb, arg};
-  ex->res.end_hooks = hook;
+  *hook = (dusk__end_hook_t){ex->seldom.end_hooks, cb, arg};
+  dusk__ex_seldom(ex)->end_hooks = hook;
   return 0;
 }
 

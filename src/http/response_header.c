@@ -28,8 +28,8 @@ int dusk_response_on_header(dusk_response_t *handle, dusk_header_cb cb,
   if (ex->res.header_sent) return DUSK_EHEADERSENT;
   dusk__header_hook_t *hook = dusk__arena_alloc(&ex->arena, sizeof(*hook));
   if (hook == NULL) return UV_ENOMEM;
-  *hook = (dusk__header_hook_t){ex->res.header_hooks, cb, arg};
-  ex->res.header_hooks = hook;
+  *hook = (dusk__header_hook_t){ex->seldom.header_hooks, cb, arg};
+  dusk__ex_seldom(ex)->header_hooks = hook;
   return 0;
 }
 
@@ -132,7 +132,7 @@ int dusk_response_remove_header(dusk_response_t *handle, const char *name) {
   if (owned == OWNED_LENGTH) res->declared_length = DUSK_OFF;
   if (owned == OWNED_CONNECTION) res->has_connection = false;
   if (owned == OWNED_DATE) res->has_date = false;
-  if (owned == OWNED_TYPE) res->type = NULL;
+  if (owned == OWNED_TYPE) res->type = (dusk__h1_type_t){NULL, 0};
   dusk__h1_fields_remove(&res->fields, name, len, res->fields.len);
   return 0;
 }
@@ -150,5 +150,5 @@ const char *dusk_response_get_header(dusk_response_t *handle,
     return ex->length_text;
   }
   const char *value = dusk__h1_fields_get(&res->fields, name, len);
-  return value || owned != OWNED_TYPE ? value : res->type;
+  return value || owned != OWNED_TYPE ? value : res->type.text;
 }

@@ -49,14 +49,14 @@ static void a_usual_answer(void **state) {
   (void)state;
   dusk__h1_head_t head = usual(&none);
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE LENGTH "\r\n");
-  head.type = "text/plain; charset=utf-8";
+  head.type = DUSK__H1_TYPE("text/plain; charset=utf-8");
   assert_composed(&head,
                   "HTTP/1.1 200 OK\r\n" DATE
                   "Content-Type: text/plain; charset=utf-8\r\n" LENGTH "\r\n");
   head.length = UINT64_MAX - 1;
   head.status = 204; /* allows no length: RFC 9110, 8.6 */
   head.framing = DUSK__FRAMED_EMPTY;
-  head.type = NULL;
+  head.type = (dusk__h1_type_t){NULL, 0};
   assert_composed(&head, "HTTP/1.1 204 No Content\r\n" DATE "\r\n");
   head.status = 200; /* HEAD: what GET would tell */
   assert_composed(&head, "HTTP/1.1 200 OK\r\n" DATE
@@ -110,7 +110,7 @@ static void srv_263_not_modified_has_no_type(void **state) {
   dusk__h1_head_t head = usual(&fields);
   head.status = 304;
   head.framing = DUSK__FRAMED_EMPTY;
-  head.type = "text/plain; charset=utf-8";
+  head.type = DUSK__H1_TYPE("text/plain; charset=utf-8");
   static const char wanted[] = "HTTP/1.1 304 Not Modified\r\n" DATE;
   char text[200];
   snprintf(text, sizeof(text), "%s\r\n", wanted);
@@ -120,7 +120,7 @@ static void srv_263_not_modified_has_no_type(void **state) {
   add(&fields, "Connection", "x-hop");
   add(&fields, "Content-Type", "text/css");
   add(&fields, "X", "1");
-  head.type = NULL;
+  head.type = (dusk__h1_type_t){NULL, 0};
   for (int has_connection = 0; has_connection < 2; has_connection++) {
     head.has_connection = has_connection == 1;
     snprintf(text, sizeof(text), "%sETag: \"1\"\r\nX: 1\r\n%s\r\n", wanted,
@@ -194,7 +194,7 @@ static void options_stay_within_the_bound(void **state) {
   add(&fields, "Connection", value);
   dusk__h1_head_t head = usual(&fields);
   head.has_connection = head.close = true;
-  head.type = "text/plain; charset=utf-8";
+  head.type = DUSK__H1_TYPE("text/plain; charset=utf-8");
   head.status = 511;
   head.framing = DUSK__FRAMED_BY_CHUNKS;
   head.length = UINT64_MAX - 1;

@@ -14,7 +14,7 @@ enum {
 };
 
 bool dusk__body_wants_bytes(const dusk__exchange_t *ex) {
-  return !ex->h1.complete && ex->req.failure == 0 &&
+  return !ex->h1.complete && ex->req.failure == 0 && !ex->req.body_held &&
          (ex->req.body_state == DUSK__BODY_FLOWING ||
           ex->req.body_state == DUSK__BODY_DROPPED);
 }
@@ -40,7 +40,7 @@ bool dusk__body_tell_end(dusk__exchange_t *ex) {
   if (!ex->h1.complete && req->failure == 0) return false;
   if (req->body_state == DUSK__BODY_DROPPED) req->body_state = DUSK__BODY_ENDED;
   /* An unasked or paused body's failure waits until somebody asks. */
-  if (req->body_state != DUSK__BODY_FLOWING) return false;
+  if (req->body_state != DUSK__BODY_FLOWING || req->body_held) return false;
   assert(req->body_cb);
   req->body_state = DUSK__BODY_ENDED;
   dusk__ex_enter(ex);
@@ -57,6 +57,25 @@ void dusk__body_fail(dusk__exchange_t *ex, int err) {
 void dusk__body_drop(dusk__exchange_t *ex) {
   if (ex->req.body_state != DUSK__BODY_ENDED)
     ex->req.body_state = DUSK__BODY_DROPPED;
+  ex->req.body_held = false;
+}
+
+void dusk__body_hold(dusk__exchange_t *ex) {
+  ex->req.body_held = true;
+}
+
+void dusk__body_go_on(dusk__exchange_t *ex) {
+  ex->req.body_held = false;
+  if (ex->wire) dusk__ex_defer(ex);
+}
+
+bool dusk__body_flows(const dusk__exchange_t *ex) {
+  return ex->req.body_state == DUSK__BODY_FLOWING && !ex->req.body_held &&
+         ex->req.failure == 0 && !ex->res.ended;
+}
+
+void dusk__body_refuse(dusk__exchange_t *ex, int err) {
+  if (ex->req.failure == 0) ex->req.failure = err;
 }
 
 bool dusk__body_leaves_too_much(const dusk__exchange_t *ex) {
@@ -89,6 +108,6 @@ int dusk__body_status(int failure) {
 }
 
 bool dusk__body_is_due(const dusk__exchange_t *ex) {
-  return ex->req.body_state == DUSK__BODY_FLOWING &&
+  return ex->req.body_state == DUSK__BODY_FLOWING && !ex->req.body_held &&
          (dusk__h1_may_parse(&ex->h1) || ex->h1.complete || ex->req.failure);
 }

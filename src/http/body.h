@@ -23,6 +23,19 @@ bool dusk__body_tell_end(dusk__exchange_t *ex);
 /* Fails the body from outside the parser: time-out, client gone, cut. */
 void dusk__body_fail(dusk__exchange_t *ex, int err);
 
+/* Fails it by who takes it, also when it is told that it is complete: what it
+ * is made of is wrong. */
+void dusk__body_refuse(dusk__exchange_t *ex, int err);
+
+/* Who takes it is behind, and then no more: nothing is told in between, also
+ * when the handler pauses and resumes. */
+void dusk__body_hold(dusk__exchange_t *ex);
+void dusk__body_go_on(dusk__exchange_t *ex);
+
+/* Whether who takes it may take more within the same call. If not, what is left
+ * of the piece is for dusk__h1_leave. */
+bool dusk__body_flows(const dusk__exchange_t *ex);
+
 /* The response has ended: nobody takes the rest any more. */
 void dusk__body_drop(dusk__exchange_t *ex);
 

@@ -258,6 +258,7 @@ void dusk__ex_finish(dusk__exchange_t *ex) {
   dusk__request_t *req = &ex->req;
   if (ex->finished) return;
   ex->finished = true; /* what is called below may cut the connection */
+  if (ex->seldom.body_left) ex->seldom.body_left(req->body_arg);
   dusk__ex_end_contexts(ex, ex->cause ? ex->cause : &dusk_response_ended);
   ex->callbacks++;
   if (has_audience(ex)) tell_end(ex);

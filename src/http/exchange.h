@@ -78,6 +78,7 @@ typedef struct dusk__request {
   uint64_t deadline_ns;                /* of `timeout`; 0: not set */
   const struct dusk__pattern *pattern; /* of the innermost mux: see mux.c */
   uint64_t begun_ms;
+  bool body_held : 1;     /* its taker is behind, whatever body_state is */
   bool continued : 1;     /* the client waits for no 100 (any more) */
   bool timed : 1;         /* `timeout` is registered */
   bool has_shown_ctx : 1; /* somebody has asked for `ctx` */
@@ -121,6 +122,8 @@ typedef struct dusk__seldom {
   dusk__value_t *values;
   dusk__header_hook_t *header_hooks; /* the last one registered first */
   dusk__end_hook_t *end_hooks;       /* likewise */
+  void (*body_left)(void *body_arg); /* the message goes, whether body_cb has
+                                      * been told its end or not; or NULL */
   uint64_t body_timeout_ms;          /* its own two; 0: the server's */
   uint64_t write_timeout_ms;
 } dusk__seldom_t;

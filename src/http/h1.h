@@ -64,6 +64,7 @@ typedef struct dusk__h1 {
   uint64_t body_consumed; /* with its framing, if chunked */
   const char *piece;      /* of body, that was parsed last */
   size_t piece_len;
+  size_t piece_left;   /* of its end, which comes again */
   bool has_header : 1; /* it is complete */
   bool has_line : 1;   /* method and target may be told */
   bool has_escape : 1; /* in its path */

@@ -261,8 +261,21 @@ static dusk__h1_verdict_t parse_chunked(dusk__h1_t *h1) {
   return h1->piece_len > 0 ? DUSK__H1_PIECE : DUSK__H1_MORE;
 }
 
+void dusk__h1_leave(dusk__h1_t *h1, size_t len) {
+  assert(len <= h1->piece_len && h1->piece_left == 0 && !h1->complete);
+  h1->piece_left = len;
+}
+
+static dusk__h1_verdict_t parse_left(dusk__h1_t *h1) {
+  h1->piece += h1->piece_len - h1->piece_left;
+  h1->piece_len = h1->piece_left;
+  h1->piece_left = 0;
+  return DUSK__H1_PIECE;
+}
+
 dusk__h1_verdict_t dusk__h1_parse(dusk__h1_t *h1) {
   assert(h1->defect == 0 && !h1->complete);
+  if (h1->piece_left > 0) return parse_left(h1);
   if (!h1->has_header) return parse_header(h1);
   return h1->content_length == DUSK_OFF ? parse_chunked(h1) : parse_counted(h1);
 }
@@ -335,21 +348,28 @@ bool dusk__h1_trim_buffers(dusk__h1_t *h1) {
   return h1->capacity <= FIRST_BYTES || resize(h1, FIRST_BYTES);
 }
 
+/* Where what must stay whole begins: the rest of a piece, or what of a trailer
+ * was parsed. */
+static size_t kept_from(const dusk__h1_t *h1) {
+  if (h1->piece_left > 0)
+    return (size_t)(h1->piece - h1->buffer) + h1->piece_len - h1->piece_left;
+  if (h1->field_count > h1->trailer_first)
+    return h1->start + h1->fields[h1->trailer_first].name;
+  return h1->parsed - h1->in_trailer; /* its end is looked at again */
+}
+
 /* While a handler has pointers into the header, only the room behind it may be
- * used anew, and what of a trailer was parsed must stay whole. */
+ * used anew. */
 static bool move_body(dusk__h1_t *h1) {
   assert(h1->body_at <= h1->parsed && h1->parsed <= h1->filled);
-  size_t keep = h1->parsed;
-  if (h1->field_count > h1->trailer_first)
-    keep = h1->start + h1->fields[h1->trailer_first].name;
-  else if (h1->in_trailer)
-    keep--; /* its end is looked at again */
+  size_t keep = kept_from(h1);
   if (!h1->complete && keep > h1->body_at &&
       (keep == h1->filled || h1->filled == h1->capacity)) {
     size_t shift = keep - h1->body_at;
     memmove(h1->buffer + h1->body_at, h1->buffer + keep, h1->filled - keep);
     h1->parsed -= shift;
     h1->filled -= shift;
+    if (h1->piece_left > 0) h1->piece -= shift;
     for (size_t i = h1->trailer_first; i < h1->field_count; i++) {
       h1->fields[i].name -= (uint32_t)shift;
       h1->fields[i].value -= (uint32_t)shift;

@@ -36,6 +36,10 @@ bool dusk__h1_begin(dusk__h1_t *h1);
 /* Parses what was received up to the next thing to be told. */
 dusk__h1_verdict_t dusk__h1_parse(dusk__h1_t *h1);
 
+/* The last `len` bytes of the piece were not taken: they are the next one,
+ * and stay where they are. */
+void dusk__h1_leave(dusk__h1_t *h1, size_t len);
+
 /* Whether there may be more to be told without a further byte: behind a piece
  * of body its end is. */
 static inline bool dusk__h1_may_parse(const dusk__h1_t *h1) {

@@ -30,8 +30,9 @@ extern "C" {
   X(EHIJACKED,     -10006, "http: connection has been hijacked")              \
   X(ESHORT,        -10007, "http: wrote less than the declared Content-Length") \
   X(EHEADERSENT,   -10008, "http: response header has already been written")  \
-  X(EBODYTAKEN,    -10009, "http: request body has already been asked for") \
-  X(ECONTENTTYPE,  -10010, "http: request Content-Type isn't the one asked for")
+  X(EBODYTAKEN,    -10009, "http: request body has already been asked for")   \
+  X(ECONTENTTYPE,  -10010, "http: request Content-Type isn't the one asked for") \
+  X(ENOBOUNDARY,   -10011, "http: no multipart boundary param in Content-Type")
 /* clang-format on */
 
 #define DUSK_X(name, code, text) DUSK_##name = code,

@@ -5,8 +5,8 @@
  * includes all of it: dusk/server.h (configuration, serving, shutdown),
  * dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler is) and
  * dusk/reply.h; what a request has by names: dusk/query.h, dusk/form.h,
- * dusk/cookie.h and, for these, dusk/values.h. What is said here holds for each
- * of them.
+ * dusk/cookie.h and, for these, dusk/values.h; what it uploads:
+ * dusk/multipart.h and dusk/save.h. What is said here holds for each of them.
  *
  * Threads: a server belongs to the loop of the root that it was made with. It
  * may have more loops, each on a thread of its own (`threads`); a connection,
@@ -55,11 +55,13 @@
 #include <dusk/middleware.h>
 #include <dusk/cookie.h>
 #include <dusk/form.h>
+#include <dusk/multipart.h>
 #include <dusk/mux.h>
 #include <dusk/query.h>
 #include <dusk/reply.h>
 #include <dusk/request.h>
 #include <dusk/response.h>
+#include <dusk/save.h>
 #include <dusk/server.h>
 #include <dusk/values.h>
 

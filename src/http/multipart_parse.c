@@ -338,23 +338,35 @@ static dusk__multipart_verdict_t step_line(dusk__multipart_t *parser,
   return DUSK__MULTIPART_MORE;
 }
 
-/* A delimiter was one. */
+/* A delimiter was one. A form without parts has nothing before it: there were
+ * some, with delimiters that are none. */
 static dusk__multipart_verdict_t end_part(dusk__multipart_t *parser,
                                           dusk__multipart_state_t next) {
   bool was_part = parser->state == DUSK__MULTIPART_BODY;
+  if (!was_part && parser->has_preamble && next == DUSK__MULTIPART_EPILOGUE)
+    return fail(parser);
   parser->state = next;
   parser->matched = parser->implied = 0;
   return was_part ? DUSK__MULTIPART_PART_END : DUSK__MULTIPART_MORE;
 }
 
-/* It was none: what came of it is data. */
+/* What is no delimiter is data. */
+static dusk__multipart_verdict_t give(dusk__multipart_t *parser,
+                                      const char *data, size_t len) {
+  if (len == 0) return DUSK__MULTIPART_MORE;
+  parser->data = data;
+  parser->data_len = len;
+  if (parser->state == DUSK__MULTIPART_BODY) return DUSK__MULTIPART_DATA;
+  parser->has_preamble = true;
+  return DUSK__MULTIPART_MORE;
+}
+
+/* It was none, whatever came of it. */
 static dusk__multipart_verdict_t end_match(dusk__multipart_t *parser) {
-  parser->data = parser->delimiter + parser->implied;
-  parser->data_len = parser->matched - parser->implied;
+  size_t implied = parser->implied;
+  size_t len = parser->matched - implied;
   parser->matched = parser->implied = 0;
-  return parser->state == DUSK__MULTIPART_BODY && parser->data_len > 0
-             ? DUSK__MULTIPART_DATA
-             : DUSK__MULTIPART_MORE;
+  return give(parser, parser->delimiter + implied, len);
 }
 
 /* Goes on with a delimiter that has begun. */
@@ -397,11 +409,7 @@ static dusk__multipart_verdict_t step_body(dusk__multipart_t *parser,
   if (parser->matched > 0) return step_match(parser, at, end);
   const char *to = find_delimiter(parser, from, end, &parser->matched);
   *at = to + parser->matched;
-  if (to == from || parser->state != DUSK__MULTIPART_BODY)
-    return DUSK__MULTIPART_MORE;
-  parser->data = from;
-  parser->data_len = (size_t)(to - from);
-  return DUSK__MULTIPART_DATA;
+  return give(parser, from, (size_t)(to - from));
 }
 
 static dusk__multipart_verdict_t step(dusk__multipart_t *parser,

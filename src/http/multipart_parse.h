@@ -32,9 +32,10 @@ typedef struct dusk__multipart {
   dusk__multipart_state_t state;
   char delimiter[DUSK__BOUNDARY_BYTES + 7]; /* CR LF "--" boundary "--" */
   size_t delimiter_len;                     /* without the last two */
-  size_t matched; /* bytes of it that were the last to come */
-  size_t implied; /* and how many of these didn't: they belong to what was
-                   * before it */
+  size_t matched;    /* bytes of it that were the last to come */
+  size_t implied;    /* and how many of these didn't: they belong to what was
+                      * before it */
+  bool has_preamble; /* something came before the first one */
 
   /* The part's header: read, then as `fields`, and behind them, in the other
    * half, what was decoded. */

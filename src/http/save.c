@@ -14,14 +14,19 @@
 
 /* -- A file ---------------------------------------------------------------- */
 
+/* The context's err, if it is for that that a file is given up. */
+static int reason_of(dusk_context_t *ctx) {
+  int err = dusk_context_err(ctx);
+  return dusk_context_cause(ctx) == &dusk_client_gone ? 0 : err;
+}
+
 static void on_context_end(dusk_waiter_t *waiter) {
   dusk__save_t *save = DUSK__OWNER(waiter, dusk__save_t, waiter);
   dusk__exchange_t *ex = save->ex;
-  if (save->is_finishing || ex->res.ended ||
-      dusk_context_cause(ex->req.ctx) == &dusk_client_gone)
-    return;
+  int reason = reason_of(ex->req.ctx);
+  if (reason == 0 || save->is_finishing || ex->res.ended) return;
   dusk__save_abort(save);
-  dusk__body_refuse(ex, dusk_context_err(ex->req.ctx));
+  dusk__body_refuse(ex, reason);
   dusk__body_go_on(ex);
 }
 
@@ -72,6 +77,8 @@ int dusk__save_begin(dusk__save_t *save, dusk__exchange_t *ex, const char *path,
   save->max_bytes = max_bytes;
   save->is_finishing = false;
   save->finished = finished;
+  int reason = reason_of(ctx);
+  if (reason < 0) dusk__body_refuse(ex, reason);
   dusk_context_after(ctx, &save->waiter, ex->worker->root, on_context_end);
   return 0;
 }

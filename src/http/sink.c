@@ -35,8 +35,9 @@ struct dusk__sink {
 
 /* -- On a thread of the pool ----------------------------------------------- */
 
+/* libuv has no name for a quota that is used up. */
 static int last_error(void) {
-  return uv_translate_sys_error(errno);
+  return errno == EDQUOT ? UV_ENOSPC : uv_translate_sys_error(errno);
 }
 
 /* The name is free, as far as chance goes. */

@@ -23,7 +23,7 @@ typedef void (*dusk_save_cb)(dusk_request_t *req, int status, uint64_t len,
  *                                  length before a byte is read
  *   the request's context's err    it has ended; for a client that has half-
  *                                  closed only if part of the body is missing
- *   what open, write, close or     UV_ENOSPC, UV_EDQUOT, UV_EFBIG, UV_EACCES,
+ *   what open, write, close or     UV_ENOSPC (a quota, too), UV_EFBIG, UV_EACCES,
  *   rename give                    UV_EISDIR, UV_ENOENT, ...: the handler's to
  *                                  answer
  * Nobody sees half of an upload: what comes goes to a hidden file in the same

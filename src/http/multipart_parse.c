@@ -118,7 +118,8 @@ static bool is_boundary(const char *text) {
   return true;
 }
 
-static int find_boundary(const char *parameters, char *buf, size_t size) {
+/* To `buf`, of DUSK__BOUNDARY_BYTES and a NUL. */
+static int find_boundary(const char *parameters, char *buf) {
   char value[256];
   parameter_t parameter;
   int found;
@@ -128,7 +129,6 @@ static int find_boundary(const char *parameters, char *buf, size_t size) {
                                  &parameter)) > 0) {
     if (!is_named(&parameter, "boundary")) continue;
     if (*buf || !is_boundary(value)) return DUSK_ENOBOUNDARY;
-    assert(strlen(value) < size);
     memcpy(buf, value, strlen(value) + 1);
   }
   return found == 0 && *buf ? 0 : DUSK_ENOBOUNDARY;
@@ -138,7 +138,7 @@ int dusk__multipart_init(dusk__multipart_t *parser, const char *content_type) {
   char boundary[DUSK__BOUNDARY_BYTES + 1];
   if (content_type == NULL || !take_word(&content_type, "multipart/form-data"))
     return DUSK_ENOTMULTIPART;
-  int err = find_boundary(content_type, boundary, sizeof(boundary));
+  int err = find_boundary(content_type, boundary);
   if (err < 0) return err;
   size_t len = strlen(boundary);
   memset(parser, 0, sizeof(*parser));

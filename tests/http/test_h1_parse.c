@@ -313,6 +313,62 @@ static void what_is_not_taken_fills_the_buffer(void **state) {
   feed_done(&feed);
 }
 
+/* Takes at most `most` bytes of each piece, and lets as much come as there is
+ * room for before each one. */
+static void take_in_part(feed_t *feed, const char *bytes, size_t len,
+                         size_t most) {
+  dusk__h1_t *h1 = &feed->h1;
+  for (size_t at = 0; !h1->complete && !feed->defect;) {
+    size_t room = 0;
+    if (at < len && dusk__h1_make_room(h1)) {
+      char *to = dusk__h1_room(h1, &room);
+      if (room > len - at) room = len - at;
+      memcpy(to, bytes + at, room);
+      dusk__h1_received(h1, room);
+      at += room;
+    }
+    if (dusk__h1_parse(h1) == DUSK__H1_PIECE) {
+      size_t taken = h1->piece_len < most ? h1->piece_len : most;
+      memcpy(feed->body + feed->body_len, h1->piece, taken);
+      feed->body_len += taken;
+      dusk__h1_leave(h1, h1->piece_len - taken);
+    }
+    feed->defect = h1->defect;
+  }
+}
+
+static void what_is_left_of_a_piece_comes_again(void **state) {
+  enum { BYTES = 200000, CHUNK = 50000 };
+  static char body[BYTES], bytes[BYTES + 200];
+  (void)state;
+  for (size_t i = 0; i < BYTES; i++)
+    body[i] = (char)('a' + i % 26);
+  for (int is_chunked = 0; is_chunked < 2; is_chunked++) {
+    char head[200];
+    snprintf(head, sizeof(head),
+             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", BYTES);
+    size_t len = 0;
+    for (size_t at = 0; at < BYTES; at += CHUNK) {
+      if (is_chunked)
+        len +=
+            (size_t)sprintf(bytes + len, "%s%x\r\n", at ? "\r\n" : "", CHUNK);
+      memcpy(bytes + len, body + at, CHUNK);
+      len += CHUNK;
+    }
+    if (is_chunked) len += (size_t)sprintf(bytes + len, "\r\n0\r\n\r\n");
+    for (size_t most = 997; most < 100000; most = most * 3 + 1) {
+      feed_t feed;
+      feed_init(&feed, &feed_limits);
+      feed_all(&feed, is_chunked ? CODED : head);
+      take_in_part(&feed, bytes, len, most);
+      assert_true(feed.h1.complete);
+      assert_int_equal(feed.body_len, BYTES);
+      assert_memory_equal(feed.body, body, BYTES);
+      feed_done(&feed);
+    }
+  }
+}
+
 static void long_headers_make_the_buffer_grow(void **state) {
   static char bytes[60000];
   dusk__h1_limits_t limits = feed_limits;
@@ -345,6 +401,7 @@ int main(void) {
       cmocka_unit_test(bodies_flow_through_a_bounded_buffer),
       cmocka_unit_test(small_bodies_get_no_larger_buffer),
       cmocka_unit_test(what_is_not_taken_fills_the_buffer),
+      cmocka_unit_test(what_is_left_of_a_piece_comes_again),
       cmocka_unit_test(long_headers_make_the_buffer_grow),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

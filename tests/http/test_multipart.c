@@ -725,6 +725,7 @@ static void a_file_that_fails_fails_the_form(void **state) {
   assert_int_equal(folder_count(&folder, true), 0);
   form = blank_form();
   form->saves_to = "/dev/null";
+  form->max_saved = DUSK_OFF;
   open_server(lb, form);
   int client = connect_client(lb);
   char *request =

@@ -23,16 +23,15 @@ typedef void (*dusk_save_cb)(dusk_request_t *req, int status, uint64_t len,
  *                                  length before a byte is read
  *   the request's context's err    it has ended; for a client that has half-
  *                                  closed only if part of the body is missing
- *   what open, write, close or     UV_ENOSPC (a quota, too), UV_EFBIG, UV_EACCES,
- *   rename give                    UV_EISDIR, UV_ENOENT, ...: the handler's to
- *                                  answer
- * Nobody sees half of an upload: what comes goes to a hidden file in the same
- * folder, ".dusk-" and 16 hexadecimal digits, which gets its name when it is
- * whole, in the place of a file that has it (not of what a symbolic link of
- * that name leads to), and which is removed if something fails. A process that
- * is killed leaves it behind. New files have the rights that the umask leaves
- * of 0666. It is not fsynced. A file beyond RLIMIT_FSIZE is UV_EFBIG; the
- * library sees to it that SIGXFSZ ends nobody.
+ *   what open, write, close or     UV_ENOSPC (a quota, too), UV_EFBIG,
+ * UV_EACCES, rename give                    UV_EISDIR, UV_ENOENT, ...: the
+ * handler's to answer Nobody sees half of an upload: what comes goes to a
+ * hidden file in the same folder, ".dusk-" and 16 hexadecimal digits, which
+ * gets its name when it is whole, in the place of a file that has it (not of
+ * what a symbolic link of that name leads to), and which is removed if
+ * something fails. A process that is killed leaves it behind. New files have
+ * the rights that the umask leaves of 0666. It is not fsynced. A file beyond
+ * RLIMIT_FSIZE is UV_EFBIG; the library sees to it that SIGXFSZ ends nobody.
  *
  * A handler that ends its response before `cb` has come gives the file up, and
  * is not called; unless it was whole already, it is not there then. Both

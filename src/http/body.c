@@ -40,8 +40,8 @@ bool dusk__body_tell_end(dusk__exchange_t *ex) {
   if (!ex->h1.complete && req->failure == 0) return false;
   if (req->body_state == DUSK__BODY_DROPPED) req->body_state = DUSK__BODY_ENDED;
   /* An unasked or paused body's failure waits until somebody asks. */
-  if (req->body_state != DUSK__BODY_FLOWING || req->body_held) return false;
-  assert(req->body_cb);
+  if (req->body_state != DUSK__BODY_FLOWING) return false;
+  assert(req->body_cb && !req->body_held); /* nothing ends while it is */
   req->body_state = DUSK__BODY_ENDED;
   dusk__ex_enter(ex);
   req->body_cb(dusk__ex_request(ex), req->failure ? req->failure : UV_EOF, NULL,

@@ -301,8 +301,7 @@ static dusk__multipart_verdict_t fail(dusk__multipart_t *parser) {
 static dusk__multipart_verdict_t begin_part(dusk__multipart_t *parser) {
   if (!parse_fields(parser)) return fail(parser);
   parser->state = DUSK__MULTIPART_BODY;
-  parser->matched = parser->implied =
-      2; /* without a body, it follows at once */
+  parser->matched = parser->implied = 2; /* it may have no body */
   return DUSK__MULTIPART_PART;
 }
 

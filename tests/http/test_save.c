@@ -573,6 +573,24 @@ static void who_half_closes_within_the_body_is_not(void **state) {
   await_end(lb, saver, UV_ECONNRESET);
 }
 
+/* What is under way is waited for, and the end told behind it. */
+static void who_half_closes_within_a_write_is_told_behind_it(void **state) {
+  SETTING;
+  slow_down();
+  serve(lb, config_of(saver));
+  char *request = request_of(100000);
+  request[strlen(request) - 60000] = '\0';
+  int client = connect_client(lb);
+  say_all(lb, client, request);
+  shutdown(client, SHUT_WR);
+  AWAIT(lb, disk.waiting == 1);
+  turn(lb, 5);
+  assert_int_equal(saver->called, 0);
+  go_on();
+  await_end(lb, saver, UV_ECONNRESET);
+  free(request);
+}
+
 static void a_client_that_stands_still_is_408(void **state) {
   SETTING;
   dusk_server_config_t config = config_of(saver);
@@ -728,6 +746,38 @@ static void whoever_ends_while_it_is_finished_is_not_called(void **state) {
   assert_int_equal(saver->called, 0);
 }
 
+/* The response is on its way still: the request is there, and over. */
+static void nor_is_who_has_ended_at_length(void **state) {
+  SETTING;
+  enum { LEN = 16 << 20 };
+  char *answer = calloc(1, LEN);
+  serve(lb, config_of(saver));
+  int client = connect_client(lb);
+  slow_down();
+  say(client, PUT("1") "x");
+  AWAIT(lb, disk.waiting == 1);
+  assert_int_equal(dusk_response_end(saver->res, answer, LEN), 0);
+  go_on();
+  AWAIT(lb, saved(saver) != NULL);
+  turn(lb, 5);
+  assert_int_equal(saver->called, 0);
+  free(answer);
+}
+
+static void a_context_that_ends_while_it_is_finished_is_late(void **state) {
+  SETTING;
+  serve(lb, config_of(saver));
+  int client = connect_client(lb);
+  slow_down();
+  say(client, PUT("1") "x");
+  AWAIT(lb, disk.waiting == 1);
+  dusk_context_cancel(dusk_request_context(saver->req), NULL);
+  turn(lb, 5);
+  go_on();
+  assert_has(hear(lb, client, "saved\n"), " 201 ");
+  assert_string_equal(saved(saver), "x");
+}
+
 static void who_leaves_while_it_is_finished_is_saved(void **state) {
   SETTING;
   serve(lb, config_of(saver));
@@ -817,6 +867,7 @@ int main(void) {
       save_test(a_client_that_is_reset_leaves_nothing),
       save_test(who_half_closes_behind_the_body_is_served),
       save_test(who_half_closes_within_the_body_is_not),
+      save_test(who_half_closes_within_a_write_is_told_behind_it),
       save_test(a_client_that_stands_still_is_408),
       save_test(a_request_that_times_out_leaves_nothing),
       save_test(the_context_ends_it),
@@ -827,6 +878,8 @@ int main(void) {
       save_test(a_handler_that_ends_gives_the_file_up),
       save_test(a_late_write_reaches_nobody_else),
       save_test(whoever_ends_while_it_is_finished_is_not_called),
+      save_test(nor_is_who_has_ended_at_length),
+      save_test(a_context_that_ends_while_it_is_finished_is_late),
       save_test(who_leaves_while_it_is_finished_is_saved),
       save_test(misuse_is_told),
       save_test(each_allocation_may_fail),

@@ -137,7 +137,7 @@ static int find_boundary(const char *parameters, char *buf) {
 int dusk__multipart_init(dusk__multipart_t *parser, const char *content_type) {
   char boundary[DUSK__BOUNDARY_BYTES + 1];
   if (content_type == NULL || !take_word(&content_type, "multipart/form-data"))
-    return DUSK_ENOTMULTIPART;
+    return DUSK_ECONTENTTYPE;
   int err = find_boundary(content_type, boundary);
   if (err < 0) return err;
   size_t len = strlen(boundary);

@@ -52,7 +52,7 @@ typedef struct dusk__multipart {
   size_t data_len;
 } dusk__multipart_t;
 
-/* For a body of that Content-Type, which may be NULL. DUSK_ENOTMULTIPART,
+/* For a body of that Content-Type, which may be NULL. DUSK_ECONTENTTYPE,
  * DUSK_ENOBOUNDARY. */
 int dusk__multipart_init(dusk__multipart_t *parser, const char *content_type);
 

@@ -9,7 +9,6 @@
 
 #include "body.h"
 #include "connection.h"
-#include "contexts.h"
 #include "h1_parse.h"
 
 /* -- A file ---------------------------------------------------------------- */
@@ -23,7 +22,7 @@ static int reason_of(dusk_context_t *ctx) {
 static void on_context_end(dusk_waiter_t *waiter) {
   dusk__save_t *save = DUSK__OWNER(waiter, dusk__save_t, waiter);
   dusk__exchange_t *ex = save->ex;
-  int reason = reason_of(ex->req.ctx);
+  int reason = reason_of(save->ctx);
   if (reason == 0 || save->is_finishing || ex->res.ended) return;
   dusk__save_abort(save);
   dusk__body_refuse(ex, reason);
@@ -68,11 +67,12 @@ int dusk__save_begin(dusk__save_t *save, dusk__exchange_t *ex, const char *path,
                      uint64_t max_bytes,
                      void (*finished)(dusk__save_t *save, int status)) {
   assert(save->sink == NULL);
-  dusk_context_t *ctx = dusk__contexts_of_request(ex);
+  dusk_context_t *ctx = dusk_request_context(dusk__ex_request(ex));
   if (ctx == NULL) return UV_ENOMEM;
   int err = dusk__sink_new(ex->worker->loop, path, on_sink, save, &save->sink);
   if (err < 0) return err;
   save->ex = ex;
+  save->ctx = dusk_context_ref(ctx);
   save->len = 0;
   save->max_bytes = max_bytes;
   save->is_finishing = false;
@@ -99,6 +99,8 @@ void dusk__save_finish(dusk__save_t *save) {
 
 void dusk__save_abort(dusk__save_t *save) {
   dusk_waiter_stop(&save->waiter);
+  dusk_context_unref(save->ctx);
+  save->ctx = NULL;
   if (save->sink) dusk__sink_abort(save->sink);
   save->sink = NULL;
 }

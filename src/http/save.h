@@ -8,9 +8,10 @@
 
 typedef struct dusk__save {
   dusk__exchange_t *ex;
-  dusk__sink_t *sink; /* NULL: there is none, or none any more */
-  dusk_waiter_t waiter;
-  uint64_t len; /* of what was taken */
+  dusk__sink_t *sink;   /* NULL: there is none, or none any more */
+  dusk_context_t *ctx;  /* held: the request's, when it was begun */
+  dusk_waiter_t waiter; /* for its end */
+  uint64_t len;         /* of what was taken */
   uint64_t max_bytes;
   bool is_finishing;
   void (*finished)(struct dusk__save *save, int status);

@@ -133,7 +133,7 @@ static void handle(dusk_response_t *res, dusk_request_t *req, void *arg) {
   form->config.on_end = on_end;
   form->config.arg = form;
   int err = dusk_request_multipart(req, &form->config);
-  if (err == DUSK_ENOTMULTIPART)
+  if (err == DUSK_ECONTENTTYPE)
     dusk_response_text(res, 415, "no form\n");
   else if (err == DUSK_ENOBOUNDARY)
     dusk_response_text(res, 400, "no boundary\n");
@@ -310,11 +310,11 @@ static int ask_part(dusk_request_t *req, const dusk_part_t *part, void *arg) {
 static void end_at_once(dusk_request_t *req, int status, void *arg) {
   (void)arg;
   assert_int_equal(status, 0);
-  dusk_response_text(dusk_request_data(req), 200, "taken\n");
+  dusk_response_text(dusk_request_response(req), 200, "taken\n");
 }
 
 static void ask_all(dusk_response_t *res, dusk_request_t *req, void *arg) {
-  dusk_request_set_data(req, res);
+  (void)res;
   dusk_multipart_config_t config = {
       .on_part = ask_part, .on_end = end_at_once, .arg = arg};
   assert_int_equal(dusk_request_multipart(req, &config), 0);

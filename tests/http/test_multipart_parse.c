@@ -173,11 +173,11 @@ static void a_boundary_is_read_from_the_type(void **state) {
       {"multipart/form-data; boundary=b; boundary=b", DUSK_ENOBOUNDARY, ""},
       {"multipart/form-data; =b", DUSK_ENOBOUNDARY, ""},
       {"multipart/form-data; ;boundary=b", 0, "b"},
-      {"multipart/form-datax; boundary=b", DUSK_ENOTMULTIPART, ""},
-      {"multipart/mixed; boundary=b", DUSK_ENOTMULTIPART, ""},
-      {"application/x-www-form-urlencoded", DUSK_ENOTMULTIPART, ""},
-      {"", DUSK_ENOTMULTIPART, ""},
-      {NULL, DUSK_ENOTMULTIPART, ""},
+      {"multipart/form-datax; boundary=b", DUSK_ECONTENTTYPE, ""},
+      {"multipart/mixed; boundary=b", DUSK_ECONTENTTYPE, ""},
+      {"application/x-www-form-urlencoded", DUSK_ECONTENTTYPE, ""},
+      {"", DUSK_ECONTENTTYPE, ""},
+      {NULL, DUSK_ECONTENTTYPE, ""},
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
     dusk__multipart_t parser;

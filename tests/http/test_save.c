@@ -127,7 +127,7 @@ static void on_saved(dusk_request_t *req, int status, uint64_t len, void *arg) {
     dusk_response_abort(saver->res);
   else
     dusk_response_text(saver->res, 507, dusk_strerror(status));
-  assert_null(dusk_request_data(req)); /* still good */
+  assert_string_equal(dusk_request_path(req), "/"); /* still good */
 }
 
 static void save(dusk_response_t *res, dusk_request_t *req, void *arg) {
@@ -620,6 +620,30 @@ static void the_context_ends_it(void **state) {
   await_end(lb, saver, UV_ECANCELED);
 }
 
+/* Also the one that a middleware has put in its place. */
+static void save_below(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  dusk_context_t *ctx;
+  assert_int_equal(dusk_context_with_cancel(dusk_request_context(req), &ctx),
+                   0);
+  assert_int_equal(dusk_request_set_context(req, ctx), 0);
+  dusk_context_unref(ctx);
+  save(res, req, arg);
+}
+
+static void a_context_that_was_given_ends_it(void **state) {
+  SETTING;
+  dusk_server_config_t config = config_of(saver);
+  config.handler = save_below;
+  int client = hold_half(lb, saver, config);
+  dusk_context_t *ctx = dusk_request_context(saver->req);
+  /* Replaced, it is still the one that the file is under. */
+  assert_int_equal(dusk_request_set_context(saver->req, lb->root), 0);
+  assert_int_equal(saver->called, 0);
+  dusk_context_cancel(ctx, NULL);
+  assert_has(hear(lb, client, "canceled"), " 507 ");
+  await_end(lb, saver, UV_ECANCELED);
+}
+
 /* Also one that has ended before there was anything to save. */
 static void save_canceled(dusk_response_t *res, dusk_request_t *req,
                           void *arg) {
@@ -871,6 +895,7 @@ int main(void) {
       save_test(a_client_that_stands_still_is_408),
       save_test(a_request_that_times_out_leaves_nothing),
       save_test(the_context_ends_it),
+      save_test(a_context_that_was_given_ends_it),
       save_test(an_ended_context_saves_nothing),
       save_test(a_drain_waits_for_it),
       save_test(a_drains_cut_leaves_nothing),

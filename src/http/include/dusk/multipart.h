@@ -53,7 +53,7 @@ typedef struct dusk_multipart_config {
   dusk_multipart_cb on_end;
   void *arg;
 
-  uint64_t max_bytes;             /* none but the server's: of the body */
+  uint64_t max_bytes;             /* none but the request's: of the body */
   uint64_t max_parts;             /* 1,000 */
   uint64_t max_part_bytes;        /* none: of each part's data */
   uint64_t max_part_header_bytes; /* 8 KiB: of each part's header */
@@ -77,7 +77,7 @@ dusk_request_multipart_sized(dusk_request_t *req,
  * on_end, and elsewhere: after a pause inside one none comes before the request
  * is resumed, also of what has been read already. A response that is ended in
  * or between them ends them all, without on_end.
- * Errors: UV_EINVAL; DUSK_ENOTMULTIPART and DUSK_ENOBOUNDARY, which tell what
+ * Errors: UV_EINVAL; DUSK_ECONTENTTYPE and DUSK_ENOBOUNDARY, which tell what
  * the request's Content-Type is (Go: http.ErrNotMultipart, ErrMissingBoundary;
  * the answer is usually 415 or 400); UV_ENOMEM; those of dusk_request_body.
  * Go: Request.MultipartReader. */

@@ -17,21 +17,24 @@ typedef void (*dusk_save_cb)(dusk_request_t *req, int status, uint64_t len,
  * the threads of libuv's pool, never on the loop; meanwhile no more of the body
  * is taken, so that its client is slowed down by TCP. `cb` runs once, not
  * inside this call, with 0 when the file is there, or with an error:
- *   what dusk_body_cb is told      and the server then replies as there
- *   DUSK_EBODYTOOLARGE             more than `max_bytes` (DUSK_OFF: no limit
- *                                  but the server's); 413. With a declared
- *                                  length before a byte is read
- *   the request's context's err    it has ended; for a client that has half-
- *                                  closed only if part of the body is missing
- *   what open, write, close or     UV_ENOSPC (a quota, too), UV_EFBIG,
- * UV_EACCES, rename give                    UV_EISDIR, UV_ENOENT, ...: the
- * handler's to answer Nobody sees half of an upload: what comes goes to a
- * hidden file in the same folder, ".dusk-" and 16 hexadecimal digits, which
- * gets its name when it is whole, in the place of a file that has it (not of
- * what a symbolic link of that name leads to), and which is removed if
- * something fails. A process that is killed leaves it behind. New files have
- * the rights that the umask leaves of 0666. It is not fsynced. A file beyond
- * RLIMIT_FSIZE is UV_EFBIG; the library sees to it that SIGXFSZ ends nobody.
+ *   what dusk_body_cb is told    and the server then replies as there
+ *   DUSK_EBODYTOOLARGE           more than `max_bytes` (DUSK_OFF: no limit but
+ *                                the request's); 413. With a declared length
+ *                                before a byte is read
+ *   the context's err            what dusk_request_context gives now has ended;
+ *                                but a client that only closes its side loses
+ *                                nothing that it has sent
+ *   the disk's                   UV_ENOSPC (also for a quota), UV_EFBIG,
+ *                                UV_EACCES, UV_EISDIR, UV_ENOENT, ...: the
+ *                                handler's to answer
+ *
+ * Nobody sees half of an upload: what comes goes to a hidden file in the same
+ * folder, ".dusk-" and 16 hexadecimal digits, which gets its name when it is
+ * whole, in the place of a file that has it (not of what a symbolic link of
+ * that name leads to), and which is removed if something fails. A process that
+ * is killed leaves it behind. New files have the rights that the umask leaves
+ * of 0666. It is not fsynced. A file beyond RLIMIT_FSIZE is UV_EFBIG; the
+ * library sees to it that SIGXFSZ ends nobody.
  *
  * A handler that ends its response before `cb` has come gives the file up, and
  * is not called; unless it was whole already, it is not there then. Both

@@ -161,6 +161,14 @@ static void note_ending(dusk__conn_t *conn, dusk__ending_t ending) {
     dusk__census_note_ending(&conn->member, ending);
 }
 
+/* Answers that have been given go out, unless a part of one that has not is
+ * gathered behind them. */
+static void flush_answers(dusk__conn_t *conn) {
+  const dusk__exchange_t *ex = conn->ex;
+  bool is_whole = ex->res.ended && !ex->res.aborted;
+  if (is_whole || !ex->res.header_sent) dusk__stream_flush(&conn->wire.stream);
+}
+
 /* While its steps are on the stack nothing can be written any more, and it ends
  * when they have returned. */
 static void close_conn(dusk__conn_t *conn, dusk__ending_t ending) {
@@ -168,7 +176,7 @@ static void close_conn(dusk__conn_t *conn, dusk__ending_t ending) {
   note_ending(conn, ending);
   if (conn->is_running) {
     conn->doom = DUSK__TO_CLOSE;
-    dusk__stream_flush(&conn->wire.stream); /* answers that have been given */
+    if (conn->ex) flush_answers(conn);
     dusk__stream_fail(&conn->wire.stream, UV_ECANCELED);
   } else {
     end(conn, DUSK__CLOSED, dusk__stream_close);

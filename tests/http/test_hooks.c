@@ -811,6 +811,41 @@ static void the_end_may_close_the_server(void **state) {
   }
 }
 
+typedef struct closer {
+  loopback_t *lb;
+  int left;       /* requests that are answered before it closes */
+  bool ends_late; /* it closes first */
+} closer_t;
+
+static void answer_and_close(dusk_response_t *res, dusk_request_t *req,
+                             void *arg) {
+  closer_t *closer = arg;
+  (void)req;
+  bool closes = closer->left-- == 0;
+  if (closes && closer->ends_late) dusk_server_close(closer->lb->server);
+  dusk_response_text(res, 200, closes ? "last\n" : "some\n");
+  if (closes && !closer->ends_late) dusk_server_close(closer->lb->server);
+}
+
+/* Of a batch, too, whose one write was to come. */
+static void what_was_answered_before_a_close_is_heard(void **state) {
+  loopback_t *lb = *state;
+  for (int left = 0; left < 3; left++) {
+    for (int ends_late = 0; ends_late < 2; ends_late++) {
+      closer_t closer = {lb, left, ends_late};
+      serve(lb, (dusk_server_config_t){.handler = answer_and_close,
+                                       .handler_arg = &closer});
+      int client = connect_client(lb);
+      say(client, GET_X GET_X GET_X);
+      hear(lb, client, NULL);
+      assert_int_equal(count_of(lb->heard, "some\n"), left);
+      assert_int_equal(count_of(lb->heard, "last\n"), !ends_late);
+      assert_int_equal(count_of(lb->heard, "200 OK"), left + !ends_late);
+      end_all(lb);
+    }
+  }
+}
+
 static void end_in_end(dusk_request_t *req, const dusk_request_end_t *end,
                        void *arg) {
   (void)end;
@@ -1003,6 +1038,7 @@ int main(void) {
       house_test(a_hook_may_close_the_server),
       house_test(null_hooks_are_none),
       house_test(the_end_may_close_the_server),
+      house_test(what_was_answered_before_a_close_is_heard),
       house_test(the_end_may_let_go),
       house_test(each_of_a_batch_has_its_own),
       house_test(handlers_wrap_handlers),

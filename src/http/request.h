@@ -4,18 +4,14 @@
 
 #include "exchange.h"
 
-/* The path that a mux matches, still encoded, which stands for as long as the
- * request. */
-const char *dusk__request_path_span(const dusk__exchange_t *ex,
-                                    size_t *ret_len);
-
 /* The host with its port, if it has one: of the target, or of the Host field.
  */
 const char *dusk__request_host_span(const dusk__exchange_t *ex,
                                     size_t *ret_len);
 
 /* What of the target's path there is for handlers, still encoded: all of it,
- * but for a prefix that was stripped. Not NUL-terminated. */
+ * but for a prefix that was stripped. Not NUL-terminated; stands for as long as
+ * the request. */
 const char *dusk__request_path_span(const dusk__exchange_t *ex,
                                     size_t *ret_len);
 

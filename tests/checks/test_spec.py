@@ -86,7 +86,8 @@ ROWS, TWICE = read_rows()
 NAMED = read_names()
 
 # What is being built, so that no test can name it yet.
-PENDING = set(expand("SRV-325, SRV-360, SRV-362 to SRV-372"))
+PENDING = set(expand(
+    "SRV-325, SRV-360, SRV-362 to SRV-372"))
 
 
 def lines(ids):

@@ -27,12 +27,13 @@ static bool take_digits(const char **text, uint64_t *ret_number) {
   return true;
 }
 
-/* Digits after a point, as millionths: finer ones make no millisecond. */
-static uint64_t take_millionths(const char **text) {
-  uint64_t millionths = 0;
-  for (uint64_t weight = 100000; is_digit(**text); (*text)++, weight /= 10)
-    millionths += weight * (uint64_t)(**text - '0');
-  return millionths;
+/* The part of a unit that digits after a point stand for, rounded down: each
+ * has a tenth of what the one before it has, so it begins with the last one. */
+static uint64_t part_of(uint64_t unit, const char *digits, const char *end) {
+  uint64_t ns = 0;
+  while (end > digits)
+    ns = ((uint64_t)(*--end - '0') * unit + ns) / 10;
+  return ns;
 }
 
 /* A unit's nanoseconds, 0 if there is none at *text, which moves past it. */
@@ -67,15 +68,13 @@ static bool take_part(const char **text, uint64_t *total_ns) {
   uint64_t whole;
   if (!take_digits(text, &whole)) return false;
   bool has_digits = *text > start;
-  uint64_t millionths = 0;
-  if (**text == '.') {
-    (*text)++;
-    has_digits |= is_digit(**text);
-    millionths = take_millionths(text);
-  }
+  const char *fraction = *text + (**text == '.');
+  *text = fraction + strspn(fraction, "0123456789");
+  const char *end = *text;
+  has_digits |= end > fraction;
   uint64_t unit = take_unit(text);
   if (!has_digits || unit == 0 || whole > NS_MAX / unit) return false;
-  uint64_t ns = whole * unit + millionths * unit / 1000000;
+  uint64_t ns = whole * unit + part_of(unit, fraction, end);
   if (ns > NS_MAX - *total_ns) return false;
   *total_ns += ns;
   return true;

@@ -54,12 +54,33 @@ static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
 void dusk__stream_read(dusk__stream_t *stream, bool on) {
   if (stream->is_reading == on) return;
   stream->is_reading = on;
+  if (stream->mate) {
+    if (on) stream->mate->wanted(stream->mate);
+    return;
+  }
   uv_stream_t *handle = (uv_stream_t *)&stream->tcp;
   /* Both fail only on a stream that is closing or was never opened. */
   if (on)
     uv_read_start(handle, on_alloc, on_read);
   else
     uv_read_stop(handle);
+}
+
+size_t dusk__stream_feed(dusk__stream_t *stream, const char *bytes,
+                         size_t len) {
+  if (!stream->is_reading) return 0;
+  uv_buf_t buf = events_of(stream)->room(stream);
+  if (len > buf.len) len = buf.len;
+  if (len > 0) memcpy(buf.base, bytes, len);
+  on_read((uv_stream_t *)&stream->tcp, len > 0 ? (ssize_t)len : UV_ENOBUFS,
+          &buf);
+  return len;
+}
+
+bool dusk__stream_feed_end(dusk__stream_t *stream) {
+  if (!stream->is_reading) return false;
+  on_read((uv_stream_t *)&stream->tcp, UV_EOF, NULL);
+  return true;
 }
 
 size_t dusk__stream_unread(const dusk__stream_t *stream) {
@@ -159,8 +180,12 @@ static int failed(dusk__stream_t *stream, int err) {
   return err;
 }
 
-/* How many bytes the kernel took at once, or an error. */
-static ssize_t tried(dusk__stream_t *stream, int sent) {
+/* How many bytes the kernel, or a mate, took at once, or an error. */
+static ssize_t send_now(dusk__stream_t *stream, const uv_buf_t bufs[],
+                        unsigned count) {
+  dusk__mate_t *mate = stream->mate;
+  int sent = mate ? mate->take(mate, bufs, count)
+                  : uv_try_write((uv_stream_t *)&stream->tcp, bufs, count);
   if (sent > 0) stream->written += (uint32_t)sent;
   return sent == UV_EAGAIN ? 0 : sent;
 }
@@ -176,7 +201,7 @@ static ssize_t try_write(dusk__stream_t *stream, const part_t parts[],
     if (parts[i].len > PIECE_BYTES) break;
   }
   if (used == 0) return 0;
-  return tried(stream, uv_try_write((uv_stream_t *)&stream->tcp, bufs, used));
+  return send_now(stream, bufs, used);
 }
 
 /* All parts in order, at once or later. */
@@ -214,7 +239,7 @@ int dusk__stream_flush(dusk__stream_t *stream) {
   ssize_t taken = 0;
   if (stream->queued == 0) {
     uv_buf_t buf = {.base = (char *)part.data, .len = part.len};
-    taken = tried(stream, uv_try_write((uv_stream_t *)&stream->tcp, &buf, 1));
+    taken = send_now(stream, &buf, 1);
   }
   if (taken < 0) return failed(stream, (int)taken);
   if ((size_t)taken == part.len) return 0;
@@ -321,6 +346,7 @@ void dusk__gather_done(dusk__gather_t *gather) {
 int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker) {
   stream->tcp.data = worker;
   uv_tcp_init(worker->loop, &stream->tcp); /* 0: makes no socket yet */
+  if (stream->mate) return 0;
   int err = uv_tcp_open(&stream->tcp, stream->fd);
   if (err < 0) {
     if (worker->closing) worker->closing(worker, stream->fd);
@@ -337,7 +363,7 @@ static void on_closed(uv_handle_t *handle) {
 
 /* Nothing gathered goes out any more, and the descriptor is about to be
  * somebody else's. */
-static void leave(dusk__stream_t *stream) {
+static void leave(dusk__stream_t *stream, int err) {
   dusk__worker_t *worker = dusk__stream_worker(stream);
   dusk__gather_t *gather = worker->gather;
   if (gather->stream == stream) {
@@ -346,15 +372,16 @@ static void leave(dusk__stream_t *stream) {
     gather->is_held = false;
   }
   if (worker->closing && stream->fd >= 0) worker->closing(worker, stream->fd);
+  if (stream->mate) stream->mate->left(stream->mate, err);
 }
 
 void dusk__stream_close(dusk__stream_t *stream) {
-  leave(stream);
+  leave(stream, UV_EOF);
   uv_close((uv_handle_t *)&stream->tcp, on_closed);
 }
 
 void dusk__stream_close_reset(dusk__stream_t *stream) {
-  leave(stream);
+  leave(stream, UV_ECONNRESET);
   if (uv_tcp_close_reset(&stream->tcp, on_closed) < 0)
     uv_close((uv_handle_t *)&stream->tcp, on_closed);
 }

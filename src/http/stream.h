@@ -1,6 +1,6 @@
-/* A stream: one peer's bytes, over TCP or a Unix socket. Whoever is above needs
- * not know which, nor what carries it. A failure stays with the stream, and
- * closes nothing: see dusk__stream_err. See stream.c. */
+/* A stream: one peer's bytes, over TCP, a Unix socket, or from a mate in this
+ * process. Whoever is above needs not know what carries it. A failure stays
+ * with the stream, and closes nothing: see dusk__stream_err. See stream.c. */
 #ifndef DUSK_HTTP_STREAM_H
 #define DUSK_HTTP_STREAM_H
 
@@ -12,14 +12,25 @@ enum {
   DUSK__COPIED_BYTES = DUSK__GATHER_BYTES / 4, /* more is written at once */
 };
 
+/* The other end of a stream that has no socket. */
+typedef struct dusk__mate {
+  /* Takes all that is written, and tells how much that is; or an error. */
+  int (*take)(struct dusk__mate *mate, const uv_buf_t bufs[], unsigned count);
+  /* The stream reads from now on: feed it, but not inside this call. */
+  void (*wanted)(struct dusk__mate *mate);
+  /* It closes, by a reset (UV_ECONNRESET) or not (UV_EOF): the last of all. */
+  void (*left)(struct dusk__mate *mate, int err);
+} dusk__mate_t;
+
 typedef struct dusk__stream {
   uv_tcp_t tcp; /* also a Unix socket's: libuv looks at the type only in calls
                  * that aren't made here. Its data is the worker */
-  int fd;       /* its descriptor; libuv's once it is open */
-  uint32_t queued;   /* writes in libuv, not yet taken by the kernel */
-  uint32_t written;  /* all ever, modulo 2^32 */
-  uint32_t progress; /* of it taken when dusk__stream_is_stuck last looked */
-  int err;           /* the first failure of a write */
+  dusk__mate_t *mate; /* in a socket's place; or NULL */
+  int fd;             /* else its descriptor; libuv's once it is open */
+  uint32_t queued;    /* writes in libuv, not yet taken by the kernel */
+  uint32_t written;   /* all ever, modulo 2^32 */
+  uint32_t progress;  /* of it taken when dusk__stream_is_stuck last looked */
+  int err;            /* the first failure of a write */
   bool is_reading : 1;
   bool has_moved : 1; /* the peer sent or took bytes since it was cleared */
   bool has_ended : 1; /* the peer's end of stream was read, or its reset */
@@ -60,7 +71,8 @@ int dusk__gather_init(dusk__gather_t *gather,
 void dusk__gather_done(dusk__gather_t *gather);
 
 /* Takes `fd`, a connected, non-blocking socket, to a loop; its thread. On
- * failure that is closed, and the stream is to be closed all the same. */
+ * failure that is closed, and the stream is to be closed all the same. One with
+ * a mate can't fail. */
 int dusk__stream_open(dusk__stream_t *stream, dusk__worker_t *worker);
 
 /* Forgets what was gathered, and closes; by a reset where that can be had. */
@@ -76,6 +88,11 @@ int dusk__stream_local(const dusk__stream_t *stream,
 /* -- In -------------------------------------------------------------------- */
 
 void dusk__stream_read(dusk__stream_t *stream, bool on);
+
+/* A mate's bytes, and their end: how many it has taken, and whether it has
+ * taken that; 0 and false while it doesn't read. It may close meanwhile. */
+size_t dusk__stream_feed(dusk__stream_t *stream, const char *bytes, size_t len);
+bool dusk__stream_feed_end(dusk__stream_t *stream);
 
 /* Bytes that have come and were not read; 0 also when that can't be told. */
 size_t dusk__stream_unread(const dusk__stream_t *stream);

@@ -1,12 +1,15 @@
 /* go.h: what the examples' Go originals have from Go's own packages: log's
- * lines on standard error, and time.Sleep; and one thing beyond them, telling
- * the address, for whoever starts an example on port 0. */
+ * lines on standard error, time.Sleep, and two of crypto's; and one thing
+ * beyond them, telling the address, for whoever starts an example on port 0. */
 #ifndef EXAMPLES_GO_H
 #define EXAMPLES_GO_H
 
 #include <dusk/http.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 
 /* One line: date, time, `text` and, unless `err` is 0, the error's text. */
@@ -55,6 +58,43 @@ static inline void sleep_then(uv_loop_t *loop, uint64_t ms,
   sleep->arg = arg;
   sleep->timer.data = sleep;
   must(uv_timer_start(&sleep->timer, go_on_slept, ms, 0));
+}
+
+/* mime.ParseMediaType: whether that is what `given`, or NULL, is. */
+static inline bool is_media_type(const char *given, const char *type) {
+  size_t len = given != NULL ? strcspn(given, "; \t") : 0;
+  return len == strlen(type) && strncasecmp(given, type, len) == 0;
+}
+
+enum { WORD_BYTES = 65 };
+
+/* regexp: copies what is ^[-.:\w]{1,64}$; false for what isn't, or is NULL. */
+static inline bool copy_word(char word[WORD_BYTES], const char *given) {
+  size_t len = given != NULL ? strspn(given, "0123456789-.:_"
+                                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                             "abcdefghijklmnopqrstuvwxyz")
+                             : 0;
+  if (len == 0 || len >= WORD_BYTES || given[len] != '\0') return false;
+  memcpy(word, given, len + 1);
+  return true;
+}
+
+/* rand.Text, shorter: a text that nobody guesses. */
+static inline void rand_text(char word[WORD_BYTES]) {
+  uint64_t bits = uv_hrtime(); /* should there be no better ones */
+  uv_random(NULL, NULL, &bits, sizeof bits, 0, NULL);
+  snprintf(word, WORD_BYTES, "%016" PRIx64, bits);
+}
+
+/* subtle.ConstantTimeCompare: the time it takes tells nothing of `secret` but
+ * its length. */
+static inline bool is_same(const char *given, const char *secret) {
+  size_t len = strlen(secret);
+  if (strlen(given) != len) return false;
+  unsigned differs = 0;
+  for (size_t i = 0; i < len; i++)
+    differs |= (unsigned)(given[i] ^ secret[i]);
+  return differs == 0;
 }
 
 static inline void print_address(dusk_server_t *srv) {

@@ -4,11 +4,9 @@
 
 #include <string.h>
 
-/* Of what says that the answer has begun. */
-static const dusk_key_t begun = {"echo has begun"};
-
-static bool has_begun(const dusk_request_t *req) {
-  return dusk_request_value(req, &begun) != NULL;
+/* The answer's status is set when it begins. */
+static bool has_begun(const dusk_response_t *res) {
+  return dusk_response_get_status(res) != 0;
 }
 
 static int copy_field(dusk_response_t *res, dusk_request_t *req,
@@ -25,8 +23,8 @@ static int copy_header(dusk_response_t *res, dusk_request_t *req) {
 
 /* Not before it is clear that there is a body: else the answer is another. */
 static int echo_begin(dusk_request_t *req, dusk_response_t *res) {
-  if (has_begun(req)) return 0;
-  int err = dusk_request_set_value(req, &begun, res, NULL);
+  if (has_begun(res)) return 0;
+  int err = dusk_response_status(res, 200);
   return err == 0 ? copy_header(res, req) : err;
 }
 
@@ -56,12 +54,12 @@ static void echo_end(dusk_request_t *req, dusk_response_t *res) {
 /* The body didn't come whole. Where it is the client's fault, and nothing of
  * the answer is out, the answer says so, with the status that the server has
  * given it by then. */
-static void echo_failed(dusk_request_t *req, dusk_response_t *res, int err) {
+static void echo_failed(dusk_response_t *res, int err) {
   const char *why = err == DUSK_EBODYTOOLARGE ? "the body is too large\n"
                     : err == DUSK_EBADBODY    ? "the body is malformed\n"
                     : err == UV_ETIMEDOUT     ? "the body came too slowly\n"
                                               : NULL;
-  if (why == NULL || has_begun(req)) {
+  if (why == NULL || has_begun(res)) {
     dusk_response_abort(res);
     return;
   }
@@ -77,7 +75,7 @@ static void on_body(dusk_request_t *req, ssize_t nread, const char *data,
   else if (nread == UV_EOF)
     echo_end(req, res);
   else
-    echo_failed(req, res, (int)nread);
+    echo_failed(res, (int)nread);
 }
 
 void duskd__echo(dusk_response_t *res, dusk_request_t *req, void *arg) {

@@ -66,6 +66,12 @@ static inline bool is_media_type(const char *given, const char *type) {
   return len == strlen(type) && strncasecmp(given, type, len) == 0;
 }
 
+/* strings.ContainsAny: whether `text`, or NULL, is a line with something on it.
+ */
+static inline bool is_line(const char *text) {
+  return text != NULL && *text != '\0' && strpbrk(text, "\r\n") == NULL;
+}
+
 enum { WORD_BYTES = 65 };
 
 /* regexp: copies what is ^[-.:\w]{1,64}$; false for what isn't, or is NULL. */

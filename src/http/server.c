@@ -207,10 +207,10 @@ void dusk_server_unref(dusk_server_t *server) {
   assert(dusk__server_on_thread(server));
   assert(server->owned);
   server->owned = false;
-  if (server->phase == DUSK_CLOSED)
-    dusk__lanes_quit(server);
-  else
+  if (server->phase != DUSK_CLOSED)
     dusk_server_close(server);
+  else if (dusk__list_empty(&server->shutdowns)) /* else behind their calls */
+    dusk__lanes_quit(server);
   dusk__server_release(server);
 }
 

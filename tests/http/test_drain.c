@@ -127,6 +127,19 @@ static void srv_048_050_shutdown_again(void **state) {
     assert_int_equal(status[i], 0);
 }
 
+static void
+a_shutdown_of_a_closed_server_is_told_though_it_is_unreferenced(void **state) {
+  loopback_t *lb = *state;
+  serve_plain(lb);
+  stop(lb, 100);
+  int status;
+  call_shutdown(lb, cancellable(lb), &status);
+  dusk_server_unref(lb->server);
+  lb->server = NULL;
+  AWAIT(lb, status != 1);
+  assert_int_equal(status, 0);
+}
+
 static void a_later_bound_brings_the_end_nearer(void **state) {
   loopback_t *lb = *state;
   hold(lb, DEFAULTS, GET);
@@ -289,6 +302,8 @@ int main(void) {
       house_test(srv_048_a_later_call_gets_the_same_status),
       house_test(srv_031_over_in_the_turn_of_the_last_end),
       house_test(srv_044_who_lingers_is_waited_for),
+      house_test(
+          a_shutdown_of_a_closed_server_is_told_though_it_is_unreferenced),
       house_test(a_later_bound_brings_the_end_nearer),
       house_test(shutdown_needs_a_bound),
       house_test(srv_051_052_never_served),

@@ -64,6 +64,7 @@ void served_open(served_t *served, dusk_server_config_t config) {
   served->blocks = alloc_live();
   HOLDS(uv_loop_init(&served->loop) == 0);
   HOLDS(dusk_context_attach(&served->loop, &served->root) == 0);
+  HOLDS(dusk_context_with_cancel(served->root, &served->bound) == 0);
   HOLDS(dusk_server_new(served->root, &config, &served->server) == 0);
   HOLDS(dusk_server_serve(served->server, address, NULL, NULL) == 0);
 }
@@ -87,11 +88,10 @@ static void on_shutdown(dusk_server_t *server, int status, void *arg) {
 
 void served_drain(served_t *served) {
   if (served->is_draining) return;
-  dusk_context_t *bound;
   served->is_draining = true;
-  HOLDS(dusk_context_with_cancel(served->root, &bound) == 0);
-  HOLDS(dusk_server_shutdown(served->server, bound, on_shutdown, served) == 0);
-  dusk_context_unref(bound);
+  /* Which needs no memory. */
+  HOLDS(dusk_server_shutdown(served->server, served->bound, on_shutdown,
+                             served) == 0);
 }
 
 static void check_report(const dusk_server_t *server) {
@@ -114,6 +114,7 @@ void served_close(served_t *served) {
     uv_run(&served->loop, UV_RUN_ONCE);
   check_report(served->server);
   dusk_server_unref(served->server);
+  dusk_context_unref(served->bound);
   uv_run(&served->loop, UV_RUN_DEFAULT);
   HOLDS(dusk_context_detach(served->root, NULL, NULL) == 0);
   uv_run(&served->loop, UV_RUN_DEFAULT);

@@ -11,6 +11,7 @@ typedef struct served {
   uv_loop_t loop;
   dusk_context_t *root;
   dusk_server_t *server;
+  dusk_context_t *bound; /* of its drain: never ends */
   size_t blocks;       /* allocated before it was opened */
   int shutdown_status; /* 1: not called back yet */
   bool is_draining;

@@ -24,6 +24,10 @@ static void query(dusk_response_t *res, sql_db_t *on, char *sql, json_t *args) {
   if (err != 0) dusk_response_error(res, err == UV_EINVAL ? 400 : 503, NULL);
 }
 
+static void by_id(dusk_response_t *res, dusk_request_t *req, void *sql) {
+  query(res, &db, sql, json_pack("[s]", dusk_request_path_value(req, "id")));
+}
+
 static void list(dusk_response_t *res, dusk_request_t *req, void *sql) {
   int64_t page = 1, size = 20;
   if (dusk_request_query_int(req, "page", 1, 1000000, &page) < 0 ||
@@ -31,10 +35,6 @@ static void list(dusk_response_t *res, dusk_request_t *req, void *sql) {
     dusk_response_error(res, 400, "page is 1 to 1000000, per_page 1 to 100");
   else
     query(res, &db, sql, json_pack("[i,i]", (int)page, (int)size));
-}
-
-static void by_id(dusk_response_t *res, dusk_request_t *req, void *sql) {
-  query(res, &db, sql, json_pack("[s]", dusk_request_path_value(req, "id")));
 }
 
 static void report(dusk_response_t *res, dusk_request_t *req, void *sql) {

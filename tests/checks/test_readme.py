@@ -33,6 +33,15 @@ def test_the_readme_program_compiles(tmp_path):
         check=True)
 
 
+def test_the_service_is_how_the_example_begins():
+    text = (ROOT / "README.md").read_text("utf-8")
+    begin = text.index("    /* users.c ")
+    quoted = text[begin:text.index("\n\nIts `main`", begin)].splitlines()
+    example = (ROOT / "src/examples/users.c").read_text("utf-8").splitlines()
+    assert [line[4:] for line in quoted] == example[:len(quoted)]
+    assert len(quoted) in (29, 30)
+
+
 def test_the_context_program_builds_by_one_line_and_runs(tmp_path):
     text = (ROOT / "README.md").read_text("utf-8")
     begin = text.index("    #include <dusk/calls.h>")

@@ -12,8 +12,8 @@ typedef struct served {
   dusk_context_t *root;
   dusk_server_t *server;
   dusk_context_t *bound; /* of its drain: never ends */
-  size_t blocks;       /* allocated before it was opened */
-  int shutdown_status; /* 1: not called back yet */
+  size_t blocks;         /* allocated before it was opened */
+  int shutdown_status;   /* 1: not called back yet */
   bool is_draining;
 } served_t;
 

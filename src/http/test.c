@@ -414,7 +414,7 @@ static void tell_report(left_t *left, const dusk_report_t *report) {
     snprintf(text, sizeof(text), "responses never ended: %llu; the oldest: %s",
              (unsigned long long)report->requests_unended, report->oldest);
     tell(left, UV_EBUSY, text);
-  } else if (report->status < 0) {
+  } else if (report->status < 0 && report->status != UV_ECONNABORTED) {
     dusk_report_text(report, text, sizeof(text));
     tell(left, report->status, text);
   }
@@ -455,19 +455,20 @@ static void name_handle(uv_handle_t *handle, void *arg) {
     *(const char **)arg = uv_handle_type_name(handle->type);
 }
 
-/* Turns the loop of its own until nothing keeps it. */
-static void empty_loop(dusk_test_t *test, left_t *left) {
+/* Turns the loop of its own until nothing keeps it; false: something does. */
+static bool empty_loop(dusk_test_t *test, left_t *left) {
   start_timer(test);
   uv_unref((uv_handle_t *)&test->timer);
   while (uv_loop_alive(&test->loop) && !test->is_late)
     uv_run(&test->loop, UV_RUN_ONCE);
   uv_timer_stop(&test->timer);
-  if (!uv_loop_alive(&test->loop)) return;
+  if (!uv_loop_alive(&test->loop)) return true;
   char text[80];
   const char *type = "request";
   uv_walk(&test->loop, name_handle, &type);
   snprintf(text, sizeof(text), "left on the loop: a libuv %s", type);
   tell(left, UV_EBUSY, text);
+  return false;
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
@@ -509,11 +510,12 @@ int dusk_test_close(dusk_test_t *test, char *buf, size_t size) {
   }
   leave_all(test);
   drain(test, &left);
-  bool is_held = left.err == UV_EBUSY; /* by who may end a response yet */
-  if (test->owns_loop) empty_loop(test, &left);
+  /* By who may end a response yet, or on the loop. */
+  bool stays = test->owns_loop && left.err == UV_EBUSY;
+  bool is_empty = !test->owns_loop || empty_loop(test, &left);
   close_handles(test);
   free_answers(test);
-  if (test->owns_loop && (!close_loop(test, &left) || is_held)) return left.err;
-  free(test);
+  if (test->owns_loop && !(is_empty && close_loop(test, &left))) stays = true;
+  if (!stays) free(test);
   return left.err;
 }

@@ -84,7 +84,8 @@ dusk_test_record(dusk_context_t *root, const dusk_server_config_t *config,
 /* Its clients leave, the server is shut down, and all is closed and freed, the
  * responses with it; waits. 0 when nothing was left; else the first thing of
  * these, told in `buf` (or NULL), as much as fits, NUL-terminated; "" for 0:
- *   what the drain gives  something was cut: see dusk_server_shutdown
+ *   what the drain gives  something was cut, but not by its handler: see
+ *               dusk_server_shutdown
  *   UV_EBUSY    responses that handlers have never ended; or, on a loop of its
  *               own, what handlers have left there, which then stays, and the
  *               loop with it

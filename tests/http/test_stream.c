@@ -787,6 +787,134 @@ static void an_open_that_fails_closes_the_descriptor(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* -- A mate ---------------------------------------------------------------- */
+
+typedef struct pair {
+  end_t end;
+  dusk__mate_t mate;
+  char taken[64];
+  size_t taken_len;
+  int take_err;
+  int wanted;
+  int left;
+  int left_err;
+} pair_t;
+
+static pair_t pair;
+
+static int take(dusk__mate_t *mate, const uv_buf_t bufs[], unsigned count) {
+  assert_ptr_equal(mate, &pair.mate);
+  size_t before = pair.taken_len;
+  if (pair.take_err) return pair.take_err;
+  for (unsigned i = 0; i < count; i++) {
+    assert_true(bufs[i].len <= sizeof(pair.taken) - pair.taken_len);
+    memcpy(pair.taken + pair.taken_len, bufs[i].base, bufs[i].len);
+    pair.taken_len += bufs[i].len;
+  }
+  return (int)(pair.taken_len - before);
+}
+
+static void on_wanted(dusk__mate_t *mate) {
+  assert_ptr_equal(mate, &pair.mate);
+  pair.wanted++;
+}
+
+static void on_left(dusk__mate_t *mate, int err) {
+  assert_ptr_equal(mate, &pair.mate);
+  pair.left++;
+  pair.left_err = err;
+}
+
+static dusk__stream_t *open_pair(void) {
+  dusk__stream_t *stream = &pair.end.stream;
+  memset(&pair, 0, sizeof(pair));
+  pair.mate =
+      (dusk__mate_t){.take = take, .wanted = on_wanted, .left = on_left};
+  pair.end.peer = -1;
+  stream->fd = -1;
+  stream->mate = &pair.mate;
+  assert_int_equal(dusk__stream_open(stream, &lone.worker), 0);
+  return stream;
+}
+
+static void a_mate_takes_what_is_written_in_order(void **state) {
+  (void)state;
+  dusk__stream_t *stream = open_pair();
+  assert_int_equal(dusk__stream_write(stream, "ab", 2), 0);
+  assert_int_equal(pair.taken_len, 0);
+  assert_int_equal(dusk__stream_flush(stream), 0);
+  assert_int_equal(dusk__stream_write(stream, "cd", 2), 0);
+  assert_int_equal(dusk__stream_write_ref(stream, "ef", 2, "gh", NULL, NULL),
+                   0);
+  assert_int_equal(pair.taken_len, 8);
+  assert_memory_equal(pair.taken, "abcdefgh", 8);
+  close_end(&pair.end);
+  assert_int_equal(pair.left, 1);
+  assert_int_equal(pair.left_err, UV_EOF);
+}
+
+static void a_mate_that_takes_nothing_is_a_failure(void **state) {
+  (void)state;
+  dusk__stream_t *stream = open_pair();
+  pair.take_err = UV_EPIPE;
+  assert_int_equal(dusk__stream_write(stream, "ab", 2), 0);
+  assert_int_equal(dusk__stream_flush(stream), UV_EPIPE);
+  assert_int_equal(dusk__stream_err(stream), UV_EPIPE);
+  dusk__stream_close_reset(stream);
+  assert_int_equal(pair.left_err, UV_ECONNRESET);
+  wait_closed(&pair.end);
+}
+
+static void a_mate_is_read_only_when_it_is_wanted(void **state) {
+  (void)state;
+  dusk__stream_t *stream = open_pair();
+  assert_int_equal(dusk__stream_feed(stream, "ab", 2), 0);
+  assert_false(dusk__stream_feed_end(stream));
+  dusk__stream_read(stream, true);
+  dusk__stream_read(stream, true);
+  assert_int_equal(pair.wanted, 1);
+  assert_int_equal(dusk__stream_feed(stream, "ab", 2), 2);
+  assert_int_equal(dusk__stream_feed(stream, large, LARGE_BYTES), 254);
+  assert_memory_equal(pair.end.input, "ab", 2);
+  assert_int_equal(pair.end.reads, 2);
+  dusk__stream_read(stream, false);
+  assert_int_equal(dusk__stream_feed(stream, "c", 1), 0);
+  dusk__stream_read(stream, true);
+  assert_int_equal(pair.wanted, 2);
+  assert_true(dusk__stream_feed_end(stream));
+  assert_int_equal(pair.end.ended, 1);
+  assert_int_equal(pair.end.ended_err, UV_EOF);
+  assert_true(stream->has_ended);
+  close_end(&pair.end);
+}
+
+static void a_mate_is_told_that_there_is_no_room(void **state) {
+  (void)state;
+  dusk__stream_t *stream = open_pair();
+  pair.end.has_no_room = true;
+  dusk__stream_read(stream, true);
+  assert_int_equal(dusk__stream_feed(stream, "ab", 2), 0);
+  assert_int_equal(pair.end.ended_err, UV_ENOBUFS);
+  assert_false(stream->has_ended);
+  close_end(&pair.end);
+}
+
+/* What is asked of a socket has the answers of none. */
+static void a_mate_is_no_socket(void **state) {
+  (void)state;
+  dusk__address_t address;
+  int fd;
+  dusk__stream_t *stream = open_pair();
+  assert_int_equal(dusk__stream_unread(stream), 0);
+  assert_false(dusk__stream_pending(stream));
+  assert_int_equal(dusk__stream_unacknowledged(stream), 0);
+  assert_int_equal(dusk__stream_round_trip_ms(stream), 0);
+  assert_int_equal(dusk__stream_local(stream, &address), UV_EBADF);
+  assert_int_equal(dusk__stream_dup(stream, &fd), UV_EBADF);
+  assert_int_equal(dusk__stream_half_close(stream), UV_EBADF);
+  close_end(&pair.end);
+}
+
 int main(void) {
   signal(SIGPIPE, SIG_IGN); /* a server does it */
   const struct CMUnitTest tests[] = {
@@ -823,6 +951,11 @@ int main(void) {
       TEST(or_else_it_is_a_close),
       TEST(a_duplicate_outlives_the_stream),
       TEST(an_open_that_fails_closes_the_descriptor),
+      TEST(a_mate_takes_what_is_written_in_order),
+      TEST(a_mate_that_takes_nothing_is_a_failure),
+      TEST(a_mate_is_read_only_when_it_is_wanted),
+      TEST(a_mate_is_told_that_there_is_no_room),
+      TEST(a_mate_is_no_socket),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ static void append(char *line, size_t size, const char *format, ...) {
 static void tell_progress(uv_timer_t *timer) {
   const duskd_stop_t *stop = timer->data;
   bool is_lame_duck = stop->state == DUSKD_STOP_LAME_DUCK;
-  char text[512] = "", json[2048], duration[DUSKD_DURATION_SIZE];
+  char text[512] = "", json[4096], duration[DUSKD_DURATION_SIZE];
   dusk_report_t report;
   dusk_server_report(stop->server, &report);
   if (report.left_ms == 0) return; /* it is being cut */
@@ -77,7 +77,7 @@ void duskd__stop_tell_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
 }
 
 static void tell_result(const duskd_stop_t *stop) {
-  char text[2048], json[2048];
+  char text[2048], json[4096];
   dusk_report_t report;
   dusk_server_report(stop->server, &report);
   dusk_report_text(&report, text, sizeof text);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LINE_BYTES = sizeof(((dusk__drained_t *)0)->oldest) };
+
 void dusk__drain_init(dusk__drain_t *drain, dusk__worker_t *worker,
                       uv_mutex_t *lock) {
   drain->worker = worker;
@@ -31,11 +33,26 @@ static const dusk__exchange_t *find_oldest(const dusk__drain_t *drain) {
   return NULL;
 }
 
+/* The oldest that is over, and that its handler has not ended. */
+static const dusk__exchange_t *find_unended(const dusk__drain_t *drain) {
+  const dusk__link_t *held = &drain->worker->pool->held;
+  const dusk__exchange_t *oldest = NULL;
+  for (dusk__link_t *link = held->next; link != held; link = link->next) {
+    const dusk__exchange_t *ex = DUSK__OWNER(link, dusk__exchange_t, held_link);
+    if (oldest == NULL || ex->req.begun_ms < oldest->req.begun_ms) oldest = ex;
+  }
+  return oldest;
+}
+
+static void put_line(char line[LINE_BYTES], const dusk__exchange_t *ex) {
+  snprintf(line, LINE_BYTES, "%s %s", dusk__h1_method(&ex->h1),
+           dusk__h1_target(&ex->h1));
+}
+
 static bool note_oldest(const dusk__drain_t *drain, dusk__drained_t *drained) {
   const dusk__exchange_t *oldest = find_oldest(drain);
   if (oldest == NULL) return false;
-  snprintf(drained->oldest, sizeof(drained->oldest), "%s %s",
-           dusk__h1_method(&oldest->h1), dusk__h1_target(&oldest->h1));
+  put_line(drained->oldest, oldest);
   drained->oldest_begun_ms = oldest->req.begun_ms;
   drained->oldest_ended_ms = 0;
   return true;
@@ -51,6 +68,10 @@ void dusk__drain_now(const dusk__drain_t *drain, dusk__drained_t *ret_now) {
   assert(dusk__worker_on_thread(drain->worker));
   *ret_now = drain->so_far;
   note_oldest(drain, ret_now);
+  const dusk__exchange_t *unended = find_unended(drain);
+  if (unended == NULL) return;
+  put_line(ret_now->unended, unended);
+  ret_now->unended_begun_ms = unended->req.begun_ms;
 }
 
 static void show(dusk__drain_t *drain) {

@@ -16,6 +16,9 @@ typedef struct dusk__drained {
                              * else of what was cancelled or cut; "" */
   uint64_t oldest_begun_ms; /* on the loop's clock */
   uint64_t oldest_ended_ms; /* 0: it runs */
+  char unended[128];        /* the same of the oldest one that only its handler
+                             * still holds */
+  uint64_t unended_begun_ms;
 } dusk__drained_t;
 
 typedef struct dusk__drain {

@@ -289,10 +289,18 @@ static bool is_older(const dusk__drained_t *a, const dusk__drained_t *b) {
   return a->oldest_begun_ms < b->oldest_begun_ms;
 }
 
+static void add_unended(dusk__drained_t *sum, const dusk__drained_t *one) {
+  if (one->unended[0] == '\0') return;
+  if (sum->unended[0] && sum->unended_begun_ms <= one->unended_begun_ms) return;
+  memcpy(sum->unended, one->unended, sizeof(sum->unended));
+  sum->unended_begun_ms = one->unended_begun_ms;
+}
+
 static void add_drained(dusk__drained_t *sum, const dusk__drained_t *one) {
   if (sum->status == 0) sum->status = one->status;
   sum->answered_ns = later(sum->answered_ns, one->answered_ns);
   sum->requests_cancelled += one->requests_cancelled;
+  add_unended(sum, one);
   if (!is_older(one, sum)) return;
   memcpy(sum->oldest, one->oldest, sizeof(sum->oldest));
   sum->oldest_begun_ms = one->oldest_begun_ms;

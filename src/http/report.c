@@ -77,6 +77,7 @@ static const field_t others[] = {
     FIELD(seal_ms, NULL),
     FIELD(drain_ms, NULL),
     FIELD(oldest_ms, NULL),
+    FIELD(unended_ms, NULL),
 };
 
 static const char *const seals[] = {"exact", "slow", "held", "blind"};
@@ -135,6 +136,9 @@ static size_t write_text(const dusk_report_t *report, char *buf, size_t size) {
   append_counts(&text, report, conns, COUNT(conns));
   append(&text, "; requests: ");
   append_counts(&text, report, requests, COUNT(requests));
+  if (report->unended[0]) /* the last one of these */
+    append(&text, " (%s, %llu ms)", report->unended,
+           (unsigned long long)report->unended_ms);
   append(&text, "; listeners sealed in %llu ms",
          (unsigned long long)report->seal_ms);
   if (report->seal != DUSK_SEAL_EXACT)
@@ -188,6 +192,8 @@ static size_t write_json(const dusk_report_t *report, char *buf, size_t size) {
     append(&text, ",\"left_ms\":%llu", (unsigned long long)report->left_ms);
   append(&text, ",\"seal\":\"%s\",\"oldest\":", seals[report->seal]);
   append_json_string(&text, report->oldest);
+  append(&text, ",\"unended\":");
+  append_json_string(&text, report->unended);
   append(&text, "}");
   return text.len;
 }

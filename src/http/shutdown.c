@@ -337,15 +337,25 @@ static void report_requests(const dusk__tally_t *now,
 #undef SINCE
 }
 
+/* On the loops' clocks, which may be two. */
+static uint64_t age(uint64_t begun_ms, uint64_t until_ms) {
+  return until_ms > begun_ms ? until_ms - begun_ms : 0;
+}
+
 static void report_drained(const dusk__drained_t *drained, uint64_t now_ms,
                            dusk_report_t *report) {
   report->requests_cancelled = drained->requests_cancelled;
-  if (drained->oldest[0] == '\0') return;
-  memcpy(report->oldest, drained->oldest, sizeof(drained->oldest));
-  uint64_t until_ms =
-      drained->oldest_ended_ms ? drained->oldest_ended_ms : now_ms;
-  uint64_t begun_ms = drained->oldest_begun_ms; /* maybe on another loop */
-  report->oldest_ms = until_ms > begun_ms ? until_ms - begun_ms : 0;
+  if (drained->oldest[0]) {
+    memcpy(report->oldest, drained->oldest, sizeof(drained->oldest));
+    report->oldest_ms =
+        age(drained->oldest_begun_ms,
+            drained->oldest_ended_ms ? drained->oldest_ended_ms : now_ms);
+  }
+  /* What another loop has shown may have been ended meanwhile. */
+  if (drained->unended[0] && report->requests_unended > 0) {
+    memcpy(report->unended, drained->unended, sizeof(drained->unended));
+    report->unended_ms = age(drained->unended_begun_ms, now_ms);
+  }
 }
 
 static void report_seal(const dusk__seal_t *seal, dusk_report_t *report) {

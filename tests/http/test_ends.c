@@ -289,9 +289,7 @@ static void constants_need_no_release(void **state) {
 /* -- Handlers that never end ----------------------------------------------- */
 
 static uint64_t unended(loopback_t *lb) {
-  dusk_report_t report = loopback_report(lb);
-  assert_int_equal(report.requests_now, 0);
-  return report.requests_unended;
+  return loopback_report(lb).requests_unended;
 }
 
 /* A request that was answered in its handler's stead. */
@@ -308,6 +306,7 @@ static void who_never_ends_is_told_at_the_drains_end(void **state) {
   hold_timed_out(lb);
   was(503, 0, &dusk_timed_out); /* its log line doesn't wait for it */
   assert_int_equal(unended(lb), 1);
+  assert_int_equal(loopback_report(lb).requests_now, 0);
   assert_int_equal(ends.cuts, 0);
   dusk_report_t report = stop(lb, 5000);
   assert_int_equal(report.status, 0);
@@ -315,11 +314,88 @@ static void who_never_ends_is_told_at_the_drains_end(void **state) {
   assert_int_equal(unended(lb), 1);
   char text[1024];
   dusk_report_text(&report, text, sizeof(text));
-  assert_has(text, "1 never ended by their handlers");
+  assert_has(text, "1 never ended by their handlers (GET /x, ");
   assert_string_equal(dusk_request_target(lb->held.req), "/x");
   assert_int_equal(dusk_response_end(lb->held.res, NULL, 0), UV_ECANCELED);
   assert_int_equal(unended(lb), 0);
   assert_int_equal(ends.count, 1);
+}
+
+static void assert_names(const dusk_report_t *report, const char *running,
+                         const char *unended) {
+  assert_string_equal(report->oldest, running);
+  assert_string_equal(report->unended, unended);
+}
+
+/* One is forgotten by its handler, and its client doesn't wait for it. */
+static void forget(loopback_t *lb, const char *request) {
+  uint64_t before = unended(lb);
+  int client = connect_client(lb);
+  hold_next(lb, client, request);
+  will_reset(client);
+  leave(lb, client);
+  AWAIT(lb, unended(lb) > before);
+}
+
+/* What a drain waits for, by its age; also for a client that has closed, as it
+ * may only have half-closed. */
+static void what_holds_a_drain_is_named_while_it_does(void **state) {
+  loopback_t *lb = *state;
+  for (int has_left = 0; has_left < 2; has_left++) {
+    int client = hold(lb, DEFAULTS, GET_X);
+    dusk_context_t *bound = cancellable(lb);
+    if (has_left) leave(lb, client);
+    begin_stop(lb, bound);
+    loopback_run_for(lb, 20);
+    dusk_report_t report = loopback_report(lb);
+    assert_names(&report, "GET /x", "");
+    assert_in_range(report.oldest_ms, 20, 10000);
+    assert_int_equal(report.unended_ms, 0);
+    dusk_context_cancel(bound, NULL);
+    report = end_stop(lb);
+    assert_int_equal(report.requests_cut, 1);
+    assert_names(&report, "GET /x", "GET /x");
+    dusk_response_abort(lb->held.res);
+    report = loopback_report(lb);
+    assert_names(&report, "GET /x", "");
+    end_all(lb);
+  }
+}
+
+/* What no drain waits for: whoever is still there at its end is told, the
+ * oldest by its name, whoever else has left before. */
+static void the_oldest_that_was_never_ended_is_named(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, DEFAULTS, GET_X);
+  dusk_response_t *first = lb->held.res;
+  loopback_run_for(lb, 20);
+  forget(lb, "POST /y HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n");
+  dusk_response_t *second = lb->held.res;
+  dusk_report_t report = loopback_report(lb);
+  assert_names(&report, "GET /x", "POST /y");
+  will_reset(client);
+  leave(lb, client);
+  AWAIT(lb, unended(lb) == 2);
+  report = stop(lb, 5000);
+  assert_names(&report, "", "GET /x");
+  assert_int_equal(report.status, 0);
+  assert_in_range(report.unended_ms, 20, 10000);
+
+  char text[2048];
+  dusk_report_text(&report, text, sizeof(text));
+  assert_has(text, ": 2 never ended by their handlers (GET /x, ");
+  dusk_report_json(&report, text, sizeof(text));
+  assert_has(text, "\"requests_unended\":2,");
+  assert_has(text, ",\"unended_ms\":");
+  assert_has(text, ",\"oldest\":\"\",\"unended\":\"GET /x\"}");
+
+  dusk_response_abort(first);
+  report = loopback_report(lb);
+  assert_names(&report, "", "POST /y");
+  dusk_response_abort(second);
+  report = loopback_report(lb);
+  assert_names(&report, "", "");
+  assert_int_equal(report.unended_ms, 0);
 }
 
 static void who_ends_late_is_not_told_of(void **state) {
@@ -513,6 +589,8 @@ int main(void) {
       house_test(the_end_may_come_in_on_drained),
       house_test(constants_need_no_release),
       house_test(who_never_ends_is_told_at_the_drains_end),
+      house_test(what_holds_a_drain_is_named_while_it_does),
+      house_test(the_oldest_that_was_never_ended_is_named),
       house_test(who_ends_late_is_not_told_of),
       house_test(who_is_told_may_end_it_there),
       house_test(the_last_word_before_the_cut_is_heard),

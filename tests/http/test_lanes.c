@@ -33,7 +33,8 @@ typedef struct team {
   atomic_int most;    /* at a time */
   atomic_int ended;
   atomic_int cuts;
-  uv_sem_t release; /* of a handler that blocks */
+  dusk_response_t *forgotten[MOST]; /* by a handler, until its loop stops */
+  uv_sem_t release;                 /* of a handler that blocks */
 } team_t;
 
 static team_t team;
@@ -63,6 +64,7 @@ static void on_stop(dusk_server_t *server, dusk_context_t *root, size_t index,
   assert_ptr_equal(data, &team.places[index]);
   assert_ptr_equal(dusk_context_loop(root), team.places[index].loop);
   assert_is_here(data);
+  if (team.forgotten[index]) dusk_response_abort(team.forgotten[index]);
   atomic_fetch_add(&team.stopped, 1);
 }
 
@@ -70,7 +72,8 @@ static void on_end(dusk_request_t *req, const dusk_request_end_t *end,
                    void *arg) {
   (void)end;
   (void)arg;
-  assert_is_here(dusk_request_worker_data(req));
+  const place_t *place = dusk_request_worker_data(req);
+  if (place) assert_is_here(place); /* else its loop stops */
   atomic_fetch_add(&team.ended, 1);
   atomic_fetch_sub(&team.running, 1);
 }
@@ -194,6 +197,11 @@ static void wait_for_ever(dusk_response_t *res, dusk_request_t *req,
   dusk_context_after(dusk_request_context(req), waiter, dusk_request_root(req),
                      on_cancelled);
   begin_here(req);
+}
+
+static void forget(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)arg;
+  team.forgotten[begin_here(req)->index] = res;
 }
 
 /* The second loop's stands until it is let go, the others' answer in the drain;
@@ -438,6 +446,35 @@ static void the_bound_cancels_on_all_loops(void **state) {
   end_team(lb);
 }
 
+/* The oldest of all, which another loop has. */
+static void who_never_ends_is_told_of_all_loops(void **state) {
+  loopback_t *lb = *state;
+  static const char *const requests[] = {
+      "GET /new HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /old HTTP/1.1\r\nHost: h\r\n\r\n"};
+  static const struct linger reset = {.l_onoff = 1};
+  int clients[2];
+  serve_on(lb, 2, BY(forget));
+  for (int c = 0; c < 2; c++)
+    clients[c] = connect_client(lb);
+  for (int c = 1; c >= 0; c--) {
+    say(clients[c], requests[c]);
+    AWAIT(lb, atomic_load(&team.begun) == 2 - c);
+    loopback_run_for(lb, 5); /* by which it is older */
+  }
+  for (int c = 0; c < 2; c++) {
+    setsockopt(clients[c], SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    leave(lb, clients[c]);
+  }
+  AWAIT(lb, loopback_report(lb).requests_unended == 2);
+  dusk_report_t report = stop(lb, 5000);
+  assert_int_equal(report.status, 0);
+  assert_int_equal(report.requests_unended, 2);
+  assert_string_equal(report.unended, "GET /old");
+  assert_in_range(report.unended_ms, 5, 10000);
+  end_team(lb);
+}
+
 static void close_cuts_on_all_loops(void **state) {
   loopback_t *lb = *state;
   int clients[4];
@@ -566,6 +603,7 @@ int main(void) {
       house_test(a_drain_answers_on_all_loops),
       house_test(who_waits_in_the_queue_is_answered),
       house_test(the_bound_cancels_on_all_loops),
+      house_test(who_never_ends_is_told_of_all_loops),
       house_test(close_cuts_on_all_loops),
       house_test(close_ends_a_waiting_shutdown),
       house_test(unref_closes_on_all_loops),

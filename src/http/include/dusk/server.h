@@ -289,6 +289,10 @@ typedef struct dusk_report {
 
   char oldest[128];   /* request line of the oldest running request, or "" */
   uint64_t oldest_ms; /* its age */
+
+  char unended[128];   /* the same of the oldest of requests_unended; of other
+                        * loops as they were when a connection last ended */
+  uint64_t unended_ms; /* from its first byte until now */
 } dusk_report_t;
 
 /* Fills *ret_report with the drain so far, of all loops. */

@@ -26,6 +26,7 @@ typedef struct multipart {
   uint64_t bytes;
   uint64_t parts;
   bool is_beginning; /* on_part is being called */
+  int late_failure;  /* on_end's, when the part's file is there; or 0 */
 } multipart_t;
 
 static const char *base_name(const char *path) {
@@ -87,9 +88,17 @@ static int end_part(multipart_t *mp) {
   return 0;
 }
 
+static void tell_end(multipart_t *mp, int status) {
+  mp->config.on_end(dusk__ex_request(mp->ex), status, mp->config.arg);
+}
+
 static void on_saved(dusk__save_t *save, int status) {
   multipart_t *mp = DUSK__OWNER(save, multipart_t, save);
   if (status == 0) status = call_part(mp, mp->config.on_part_end);
+  if (mp->late_failure < 0) {
+    if (!mp->ex->res.ended) tell_end(mp, mp->late_failure);
+    return;
+  }
   if (status < 0) dusk__body_refuse(mp->ex, status);
   dusk__body_go_on(mp->ex);
 }
@@ -147,6 +156,7 @@ static void on_left(void *arg) {
 static void on_body(dusk_request_t *handle, ssize_t nread, const char *data,
                     void *arg) {
   multipart_t *mp = arg;
+  (void)handle;
   int status = nread < 0 && nread != UV_EOF ? (int)nread : 0;
   if (nread > 0) {
     mp->bytes += (size_t)nread;
@@ -160,8 +170,14 @@ static void on_body(dusk_request_t *handle, ssize_t nread, const char *data,
     status = DUSK_EBADBODY;
     dusk__body_refuse(mp->ex, status);
   }
+  /* The connection has gone, but not the file that is about to be there: its
+   * part has ended before. */
+  if (dusk__save_is_finishing(&mp->save)) {
+    mp->late_failure = status;
+    return;
+  }
   dusk__save_abort(&mp->save);
-  mp->config.on_end(handle, status, mp->config.arg);
+  tell_end(mp, status);
 }
 
 /* -- Asking for it --------------------------------------------------------- */

@@ -27,6 +27,11 @@ static inline bool dusk__save_is_open(const dusk__save_t *save) {
   return save->sink != NULL;
 }
 
+/* Whether `finished` is still to be told how it has ended. */
+static inline bool dusk__save_is_finishing(const dusk__save_t *save) {
+  return save->sink != NULL && save->is_finishing;
+}
+
 /* Takes at most DUSK__SINK_BYTES, and holds the body when it is behind. */
 void dusk__save_put(dusk__save_t *save, const char *data, size_t len);
 

@@ -112,6 +112,10 @@ typedef struct saver {
   int status;
   uint64_t len;
   bool keeps; /* doesn't answer: the test does */
+
+  int parts;    /* of a form, that have ended */
+  bool refuses; /* such a one */
+  bool ends;    /* and with it the response */
 } saver_t;
 
 static void on_saved(dusk_request_t *req, int status, uint64_t len, void *arg) {
@@ -818,6 +822,104 @@ static void who_leaves_while_it_is_finished_is_saved(void **state) {
   assert_string_equal(saved(saver), "x");
 }
 
+/* -- Parts of a form ------------------------------------------------------- */
+
+static int on_part(dusk_request_t *req, const dusk_part_t *part, void *arg) {
+  saver_t *saver = arg;
+  (void)part;
+  return dusk_request_save_part(req, saver->path, DUSK_OFF);
+}
+
+static int on_part_end(dusk_request_t *req, const dusk_part_t *part,
+                       void *arg) {
+  saver_t *saver = arg;
+  (void)req;
+  assert_int_equal(saver->called, 0);
+  saver->len = part->len;
+  saver->parts++;
+  if (saver->ends) dusk_response_text(saver->res, 200, "enough\n");
+  return saver->refuses ? UV_EPERM : 0;
+}
+
+static void on_form(dusk_request_t *req, int status, void *arg) {
+  saver_t *saver = arg;
+  (void)req;
+  saver->status = status;
+  saver->called++;
+  dusk_response_abort(saver->res);
+}
+
+static void take_form(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  saver_t *saver = arg;
+  dusk_multipart_config_t config = {.on_part = on_part,
+                                    .on_part_end = on_part_end,
+                                    .on_end = on_form,
+                                    .arg = saver};
+  saver->res = res;
+  saver->req = req;
+  assert_int_equal(dusk_request_multipart(req, &config), 0);
+}
+
+/* Its client goes while the only part's file is being finished. */
+static void leave_form(loopback_t *lb, saver_t *saver) {
+  dusk_server_config_t config = config_of(saver);
+  config.handler = take_form;
+  serve(lb, config);
+  int client = connect_client(lb);
+  slow_down();
+  say(client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n"
+              "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+              "--b\r\nContent-Disposition: form-data; name=f\r\n\r\nx\r\n"
+              "--b\r\n");
+  AWAIT(lb, disk.waiting == 1);
+  leave_abruptly(lb, client);
+  turn(lb, 5);
+  assert_int_equal(saver->called, 0);
+  go_on();
+}
+
+static void expect_part(loopback_t *lb, saver_t *saver) {
+  AWAIT(lb, saver->parts == 1);
+  assert_int_equal(saver->len, 1);
+  assert_string_equal(saved(saver), "x");
+}
+
+/* Or there would be a file that nobody knows of. */
+static void a_parts_file_is_told_before_its_clients_leaving(void **state) {
+  SETTING;
+  leave_form(lb, saver);
+  expect_part(lb, saver);
+  assert_int_equal(saver->called, 1);
+  assert_int_equal(saver->status, UV_ECONNRESET);
+}
+
+static void nor_does_a_refusal_hide_that_its_client_left(void **state) {
+  SETTING;
+  saver->refuses = true;
+  leave_form(lb, saver);
+  expect_part(lb, saver);
+  assert_int_equal(saver->called, 1);
+  assert_int_equal(saver->status, UV_ECONNRESET);
+}
+
+static void who_ends_behind_a_left_file_is_not_called(void **state) {
+  SETTING;
+  saver->ends = true;
+  leave_form(lb, saver);
+  expect_part(lb, saver);
+  assert_int_equal(saver->called, 0);
+}
+
+static void a_left_file_that_fails_is_no_part(void **state) {
+  SETTING;
+  disk.rename_errno = EROFS;
+  leave_form(lb, saver);
+  AWAIT(lb, saver->called);
+  assert_int_equal(saver->status, UV_ECONNRESET);
+  assert_int_equal(saver->parts, 0);
+  assert_int_equal(folder_count(&saver->folder, false), 0);
+}
+
 /* -- Misuse, and memory ---------------------------------------------------- */
 
 static void misuse_is_told(void **state) {
@@ -906,6 +1008,10 @@ int main(void) {
       save_test(nor_is_who_has_ended_at_length),
       save_test(a_context_that_ends_while_it_is_finished_is_late),
       save_test(who_leaves_while_it_is_finished_is_saved),
+      save_test(a_parts_file_is_told_before_its_clients_leaving),
+      save_test(nor_does_a_refusal_hide_that_its_client_left),
+      save_test(who_ends_behind_a_left_file_is_not_called),
+      save_test(a_left_file_that_fails_is_no_part),
       save_test(misuse_is_told),
       save_test(each_allocation_may_fail),
   };

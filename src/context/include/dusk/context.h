@@ -364,8 +364,9 @@ typedef struct dusk_done dusk_done_t;
  *     dusk_done_t *done;
  *     int err = dusk_done_open(ctx, &done);
  *     ...
- *     struct pollfd fds[] = {{socket, POLLIN, 0}, {dusk_done_fd(done), POLLIN,
- * 0}}; while (poll(fds, 2, -1) > 0 && fds[1].revents == 0)
+ *     struct pollfd fds[2] = {{socket, POLLIN, 0}};
+ *     fds[1] = (struct pollfd){dusk_done_fd(done), POLLIN, 0};
+ *     while (poll(fds, 2, -1) > 0 && fds[1].revents == 0)
  *       ...
  *     dusk_done_close(done);
  *

@@ -96,12 +96,13 @@ static int open_test(dusk_context_t *root, const dusk_server_config_t *config,
   dusk_test_t *test = calloc(1, sizeof(*test));
   if (test == NULL) return UV_ENOMEM;
   test->timeout_ms = WAIT_MS;
-  test->root = root;
+  if (root) test->root = dusk_context_root(root); /* it may end, this can't */
   dusk__list_init(&test->clients);
   dusk__list_init(&test->answers);
   int err = root ? 0 : open_loop(test);
   if (err == 0)
-    err = dusk_server_new_sized(test->root, config, config_size, &test->server);
+    err = dusk_server_new_sized(root ? root : test->root, config, config_size,
+                                &test->server);
   if (err == 0 && by_sockets) err = listen_somewhere(test);
   if (err < 0) {
     drop(test);

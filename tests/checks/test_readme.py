@@ -1,5 +1,7 @@
-"""The README's two lines to paste, and CI, which runs the second."""
+"""The README's two lines to paste, and CI, which runs the second; and programs
+in what one reads."""
 
+import os
 import re
 import signal
 import subprocess
@@ -61,6 +63,25 @@ def test_the_context_program_builds_by_one_line_and_runs(tmp_path):
         ticks.send_signal(signal.SIGINT)
         assert "stopped: interrupt signal received\n" in ticks.stdout.readlines()
     assert ticks.returncode == 0
+
+
+def test_the_program_that_tests_builds_and_runs(tmp_path):
+    text = (ROOT / "src/http/include/dusk/test.h").read_text("utf-8")
+    begin = text.index(" *     #include <assert.h>")
+    program = text[begin:text.index("\n *     }\n *\n * A test", begin) + 9]
+    lines = [line[7:] for line in program.splitlines()]
+    assert len(lines) <= 25
+    (tmp_path / "test.c").write_text("\n".join(lines) + "\n", "utf-8")
+    compile_it = ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "test.c"] + \
+        [f"-I{ROOT}/src/{part}/include" for part in ("context", "http")]
+    subprocess.run(compile_it + ["-fsyntax-only"], cwd=tmp_path, check=True)
+    if os.environ["DUSK_SANITIZE"] or "DUSK_HTTP_SHARED" not in os.environ:
+        return
+    libraries = [os.environ[f"DUSK_{part}_SHARED"] for part in ("HTTP", "CONTEXT")]
+    paths = [f"-Wl,-rpath,{os.path.dirname(path)}" for path in libraries]
+    subprocess.run(compile_it + libraries + paths + ["-luv", "-o", "test"],
+                   cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "test"], check=True, timeout=60)
 
 
 def test_ci_runs_the_line_for_testing():

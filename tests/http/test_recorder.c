@@ -293,6 +293,19 @@ static void interim_responses_are_told_of(void **state) {
   close_test();
 }
 
+static void a_body_is_sent_without_being_asked_for(void **state) {
+  (void)state;
+  open_test(tell_request, NULL);
+  const dusk_test_response_t *res = dusk_test_do(
+      test, &(dusk_test_request_t){.method = "POST",
+                                   .headers = {"Expect: 100-continue"},
+                                   .body = "abc"});
+  assert_int_equal(res->err, 0);
+  assert_int_equal(res->status, 200);
+  assert_has(res->body, "[abc]");
+  close_test();
+}
+
 static void a_close_is_told(void **state) {
   (void)state;
   open_test(hello, NULL);
@@ -493,6 +506,59 @@ static void the_header_times_out(void **state) {
   close_test();
 }
 
+static void on_drained(dusk_response_t *res, void *arg) {
+  int *left = arg;
+  if (--*left == 0) {
+    dusk_response_end(res, ".", 1);
+    return;
+  }
+  dusk_response_write(res, "more ", 5);
+  assert_int_equal(dusk_response_on_drained(res, on_drained, arg), 0);
+}
+
+static void write_as_it_drains(dusk_response_t *res, dusk_request_t *req,
+                               void *arg) {
+  (void)req;
+  dusk_response_write(res, "first ", 6);
+  assert_int_equal(dusk_response_on_drained(res, on_drained, arg), 0);
+}
+
+static void what_is_written_drains(void **state) {
+  (void)state;
+  int left = 3;
+  open_test(write_as_it_drains, &left);
+  assert_string_equal(dusk_test_get(test, "/")->body, "first more more .");
+  close_test();
+}
+
+static size_t written;
+static void write_until_behind(dusk_response_t *res, dusk_request_t *req,
+                               void *arg) {
+  static char piece[65536];
+  loopback_keep(res, req, arg);
+  memset(piece, 'x', sizeof(piece));
+  int behind;
+  written = 0;
+  do {
+    behind = dusk_response_write(res, piece, sizeof(piece));
+    written += sizeof(piece);
+  } while (behind == 0);
+  assert_int_equal(behind, 1);
+}
+
+static void who_does_not_hear_falls_behind(void **state) {
+  (void)state;
+  open_test(write_until_behind, &held);
+  dusk_test_client_t *client = connect_one();
+  assert_int_equal(dusk_test_request(client, &(dusk_test_request_t){0}), 0);
+  assert_int_equal(dusk_test_await(test, is_kept, &held), 0);
+  dusk_response_end(held.res, NULL, 0);
+  const dusk_test_response_t *res = dusk_test_hear(client);
+  assert_int_equal(res->err, 0);
+  assert_int_equal(res->len, written);
+  close_test();
+}
+
 /* -- What is cut ----------------------------------------------------------- */
 
 static void abort_it(dusk_response_t *res, dusk_request_t *req, void *arg) {
@@ -546,6 +612,19 @@ static void what_is_no_http_is_told(void **state) {
   char banner[] = "SSH-2.0-dropbear\r\n";
   open_test(hijack_it, banner);
   assert_error(dusk_test_get(test, "/"), UV_EPROTO, "no HTTP response: ");
+  close_test();
+}
+
+static void behind_a_switch_of_protocols_nothing_is_parsed(void **state) {
+  (void)state;
+  char text[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n"
+                "Connection: Upgrade\r\n\r\n\x01raw";
+  open_test(hijack_it, text);
+  const dusk_test_response_t *res = dusk_test_get(test, "/");
+  assert_int_equal(res->err, 0);
+  assert_int_equal(res->status, 101);
+  assert_string_equal(dusk_test_header(res, "Upgrade"), "x");
+  assert_int_equal(res->len, 0);
   close_test();
 }
 
@@ -808,6 +887,67 @@ static void a_server_that_was_shut_down_is_not_reached(void **state) {
   close_test();
 }
 
+static void a_shutdown_is_tested_like_all_else(void **state) {
+  (void)state;
+  dusk_context_t *bound;
+  open_test(keep, &held);
+  dusk_test_client_t *client = connect_one();
+  assert_int_equal(dusk_test_request(client, &(dusk_test_request_t){0}), 0);
+  assert_int_equal(dusk_test_await(test, is_kept, &held), 0);
+  assert_int_equal(
+      dusk_context_with_timeout(dusk_test_root(test), 5000, NULL, &bound), 0);
+  assert_int_equal(
+      dusk_server_shutdown(dusk_test_server(test), bound, NULL, NULL), 0);
+  dusk_context_unref(bound);
+  dusk_response_text(held.res, 200, "last");
+  const dusk_test_response_t *res = dusk_test_hear(client);
+  assert_string_equal(res->body, "last");
+  assert_true(res->closes);
+  close_test();
+}
+
+static dusk_conn_state_t states[8];
+static size_t state_count;
+static void note_state(dusk_conn_t *conn, dusk_conn_state_t state, void *arg) {
+  (void)conn, (void)arg;
+  assert_true(state_count < sizeof(states) / sizeof(*states));
+  states[state_count++] = state;
+}
+
+static void hooks_are_called_as_ever(void **state) {
+  (void)state;
+  static const dusk_conn_state_t expected[] = {
+      DUSK_CONN_NEW, DUSK_CONN_ACTIVE, DUSK_CONN_IDLE, DUSK_CONN_CLOSED};
+  end_t end = {0};
+  dusk_server_config_t config = {.handler = hello,
+                                 .on_conn_state = note_state,
+                                 .on_request_end = on_end,
+                                 .on_request_end_arg = &end};
+  state_count = 0;
+  assert_int_equal(open_with(NULL, config), 0);
+  assert_int_equal(dusk_test_get(test, "/")->status, 200);
+  close_test();
+  assert_int_equal(end.called, 1);
+  assert_int_equal(end.err, 0);
+  assert_int_equal(state_count, 4);
+  assert_memory_equal(states, expected, sizeof(expected));
+}
+
+static dusk_context_t *give_no_context(dusk_conn_t *conn, dusk_context_t *base,
+                                       void *arg) {
+  (void)conn, (void)base, (void)arg;
+  return NULL;
+}
+
+static void who_is_not_let_in_is_told(void **state) {
+  (void)state;
+  dusk_server_config_t config = {.handler = hello,
+                                 .on_conn_context = give_no_context};
+  assert_int_equal(open_with(NULL, config), 0);
+  assert_true(dusk_test_get(test, "/")->err < 0);
+  close_test();
+}
+
 static int started;
 static int on_start(dusk_server_t *server, dusk_context_t *root, size_t index,
                     void **data, void *arg) {
@@ -858,6 +998,26 @@ static void a_loop_may_be_given(void **state) {
 }
 
 /* -- What is left ---------------------------------------------------------- */
+
+/* It has ended: the server's requests do so at once, not the test. */
+static void a_loop_may_be_named_by_any_context(void **state) {
+  (void)state;
+  uv_loop_t loop;
+  dusk_context_t *root, *ended;
+  assert_int_equal(uv_loop_init(&loop), 0);
+  assert_int_equal(dusk_context_attach(&loop, &root), 0);
+  assert_int_equal(dusk_context_with_cancel(root, &ended), 0);
+  dusk_server_config_t config = {.handler = hello};
+  assert_int_equal(open_with(ended, config), 0);
+  assert_int_equal(dusk_test_get(test, "/")->status, 200);
+  dusk_context_cancel(ended, NULL);
+  close_test();
+  dusk_context_unref(ended);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(dusk_context_detach(root, NULL, NULL), 0);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&loop), 0);
+}
 
 static void a_response_that_is_never_ended_is_told(void **state) {
   (void)state;
@@ -1043,6 +1203,7 @@ int main(void) {
       BOTH(head_has_no_body),
       BOTH(a_status_may_mean_that_there_is_no_body),
       BOTH(interim_responses_are_told_of),
+      BOTH(a_body_is_sent_without_being_asked_for),
       BOTH(a_close_is_told),
       BOTH(a_body_may_end_with_its_connection),
       BOTH(what_is_malformed_is_refused_as_ever),
@@ -1054,9 +1215,12 @@ int main(void) {
       BOTH(what_came_too_late_is_still_heard),
       BOTH(the_servers_time_outs_pass),
       BOTH(the_header_times_out),
+      BOTH(what_is_written_drains),
+      SOCKET_TEST(who_does_not_hear_falls_behind),
       BOTH(what_is_not_whole_is_told_and_shown),
       BOTH(a_reset_is_told),
       SOCKET_TEST(what_is_no_http_is_told),
+      SOCKET_TEST(behind_a_switch_of_protocols_nothing_is_parsed),
       TEST(without_a_socket_there_is_none_to_hijack),
       TEST(without_a_socket_the_client_is_nobody),
       TEST(a_recorder_opens_no_socket),
@@ -1070,9 +1234,13 @@ int main(void) {
       BOTH(a_paused_body_comes_when_it_is_resumed),
       BOTH(who_has_gone_is_sent_nothing),
       BOTH(a_server_that_was_shut_down_is_not_reached),
+      BOTH(a_shutdown_is_tested_like_all_else),
+      BOTH(hooks_are_called_as_ever),
+      BOTH(who_is_not_let_in_is_told),
       BOTH(an_open_that_fails_leaves_nothing),
       BOTH(several_loops_serve),
       BOTH(a_loop_may_be_given),
+      BOTH(a_loop_may_be_named_by_any_context),
       BOTH(a_response_that_is_never_ended_is_told),
       BOTH(a_handle_that_is_left_is_told),
       BOTH(nothing_is_asked_of_null),

@@ -3,25 +3,28 @@
  * part of dusk/http.h, and nothing of it is linked where it isn't used. What is
  * said in dusk/http.h holds here, too.
  *
+ *     #include <assert.h>
+ *     #include <dusk/test.h>
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *
  *     static void greet(dusk_response_t *res, dusk_request_t *req, void *arg) {
  *       const char *name = dusk_request_header(req, "X-Name");
- *       dusk_response_printf(res, 200, "hello, %s\n", name ? name : arg);
+ *       if (name == NULL) name = arg;
+ *       dusk_response_printf(res, 200, "hello, %s\n", name);
  *     }
- *
  *     int main(void) {
  *       char left[256];
- *       dusk_test_t *test;
+ *       dusk_test_t *test; // without sockets; with: dusk_test_serve
  *       dusk_server_config_t config = {.handler = greet, .handler_arg = "you"};
- *       int err = dusk_test_record(NULL, &config, &test); // or dusk_test_serve
- *       if (err < 0) return 1;
+ *       if (dusk_test_record(NULL, &config, &test) < 0) return 1;
+ *       dusk_test_request_t ada = {.headers = {"X-Name: Ada"}};
  *       const dusk_test_response_t *plain = dusk_test_get(test, "/");
- *       const dusk_test_response_t *named = dusk_test_do(
- *           test, &(dusk_test_request_t){.headers = {"X-Name: Ada"}});
+ *       const dusk_test_response_t *named = dusk_test_do(test, &ada);
  *       if (plain->err < 0) puts(plain->error);
- *       assert(plain->status == 200);
  *       assert(strcmp(plain->body, "hello, you\n") == 0);
  *       assert(strcmp(named->body, "hello, Ada\n") == 0);
- *       err = dusk_test_close(test, left, sizeof(left)); // a leak, say
+ *       int err = dusk_test_close(test, left, sizeof(left)); // a leak, say
  *       if (err < 0) puts(left);
  *       return err < 0;
  *     }
@@ -198,8 +201,8 @@ dusk_test_hear(dusk_test_client_t *client);
 DUSK_EXTERN const dusk_test_response_t *
 dusk_test_hear_until(dusk_test_client_t *client, const char *text);
 
-/* Closes its connection; what it has sent by now still goes. NULL is a no-op.
- */
+/* Closes its connection. What it has sent still goes, but for what its socket
+ * had no room for. NULL is a no-op. */
 DUSK_EXTERN void dusk_test_leave(dusk_test_client_t *client);
 
 #ifdef __cplusplus

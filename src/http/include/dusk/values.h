@@ -44,7 +44,7 @@ DUSK_EXTERN bool dusk_values_at(const dusk_values_t *values, size_t index,
  * arguments. UV_ERANGE for a number out of bounds, UV_E2BIG as below.
  *     uint64_t page = 1;
  *     if (dusk_values_uint(values, "page", 1, 1000, &page) < 0)
- *       return dusk_response_text(res, 400, "page is from 1 to 1000\n"); */
+ *       dusk_response_error(res, 400, "page is from 1 to 1000"); */
 DUSK_EXTERN int dusk_values_int(const dusk_values_t *values, const char *name,
                                 int64_t min, int64_t max,
                                 int64_t *value) DUSK_CHECK_RESULT;

@@ -40,6 +40,11 @@ static inline bool dusk__is_path_char(char c) {
   return dusk__classes[(unsigned char)c] & DUSK__PATH;
 }
 
+/* What may stand around values: RFC 9110, 5.6.3. */
+static inline bool dusk__is_blank(char c) {
+  return c == ' ' || c == '\t';
+}
+
 static inline bool dusk__is_line_end(char c) {
   return c == '\r' || c == '\n';
 }

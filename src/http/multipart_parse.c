@@ -14,12 +14,8 @@
 
 #include <assert.h>
 
-static bool is_blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
 static const char *skip_blanks(const char *at) {
-  while (is_blank(*at))
+  while (dusk__is_blank(*at))
     at++;
   return at;
 }
@@ -65,7 +61,7 @@ static bool take_quoted(const char **at, output_t *to) {
 /* Unquoted: more than a token, since some boundaries are. */
 static bool take_plain(const char **at, output_t *to) {
   const char *begin = *at;
-  for (; **at && **at != ';' && !is_blank(**at); (*at)++)
+  for (; **at && **at != ';' && !dusk__is_blank(**at); (*at)++)
     if (**at == '"' || !put(to, **at)) return false;
   return *at > begin;
 }
@@ -101,7 +97,7 @@ static bool take_word(const char **at, const char *word) {
   size_t len = strlen(word);
   const char *behind = *at + len;
   if (strncasecmp(*at, word, len) != 0 ||
-      (*behind != '\0' && *behind != ';' && !is_blank(*behind)))
+      (*behind != '\0' && *behind != ';' && !dusk__is_blank(*behind)))
     return false;
   *at = behind;
   return true;
@@ -237,7 +233,7 @@ static bool parse_disposition(dusk__multipart_t *parser, const char *at) {
 /* RFC 5322, 2.2.3: a line that begins with a blank goes on with the last. */
 static void unfold(char *at, const char *end) {
   for (; at + 2 < end; at++)
-    if (at[0] == '\r' && is_blank(at[2])) at[0] = at[1] = ' ';
+    if (at[0] == '\r' && dusk__is_blank(at[2])) at[0] = at[1] = ' ';
 }
 
 static bool is_field_name(const char *name, const char *end) {
@@ -268,9 +264,9 @@ static bool split_fields(dusk__multipart_t *parser) {
     to = put_text(to, from, colon);
     from = colon + 1;
     colon = line_end;
-    while (from < colon && is_blank(*from))
+    while (from < colon && dusk__is_blank(*from))
       from++;
-    while (colon > from && is_blank(colon[-1]))
+    while (colon > from && dusk__is_blank(colon[-1]))
       colon--;
     to = put_text(to, from, colon);
     from = line_end + 2;
@@ -329,7 +325,7 @@ static dusk__multipart_verdict_t step_line(dusk__multipart_t *parser,
   char c = *(*at)++;
   if (parser->state == DUSK__MULTIPART_LINE) {
     if (c == '\r') parser->state = DUSK__MULTIPART_LINE_END;
-    return c == '\r' || is_blank(c) ? DUSK__MULTIPART_MORE : fail(parser);
+    return c == '\r' || dusk__is_blank(c) ? DUSK__MULTIPART_MORE : fail(parser);
   }
   if (c != '\n') return fail(parser);
   parser->state = DUSK__MULTIPART_HEADER;
@@ -380,7 +376,7 @@ static dusk__multipart_verdict_t step_match(dusk__multipart_t *parser,
   if (parser->matched == last_len)
     return end_part(parser, DUSK__MULTIPART_EPILOGUE);
   if (*at == end) return DUSK__MULTIPART_MORE;
-  bool is_line = **at == '\r' || is_blank(**at);
+  bool is_line = **at == '\r' || dusk__is_blank(**at);
   if (parser->matched == parser->delimiter_len && is_line)
     return end_part(parser, DUSK__MULTIPART_LINE);
   return end_match(parser);

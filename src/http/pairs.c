@@ -44,16 +44,12 @@ size_t dusk__pairs_bound(dusk__piece_t text, char separator) {
 
 /* -- Cookies --------------------------------------------------------------- */
 
-static bool is_blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
 static dusk__piece_t trimmed(dusk__piece_t piece) {
-  while (piece.len > 0 && is_blank(piece.at[0])) {
+  while (piece.len > 0 && dusk__is_blank(piece.at[0])) {
     piece.at++;
     piece.len--;
   }
-  while (piece.len > 0 && is_blank(piece.at[piece.len - 1]))
+  while (piece.len > 0 && dusk__is_blank(piece.at[piece.len - 1]))
     piece.len--;
   return piece;
 }

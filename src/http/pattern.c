@@ -42,19 +42,15 @@ static bool fail(reading_t *reading, const char *at, const char *fault) {
   return false;
 }
 
-static bool is_blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
 static bool read_method(reading_t *reading) {
   const char *at = reading->at;
   size_t len = strcspn(at, "/ \t");
   reading->pattern->method = DUSK__ANY_METHOD;
-  if (!is_blank(at[len])) return true;
+  if (!dusk__is_blank(at[len])) return true;
   reading->pattern->method = find_method(at, len);
   if (reading->pattern->method == DUSK__ANY_METHOD)
     return fail(reading, at, "no method that a request can have");
-  for (at += len; is_blank(*at);)
+  for (at += len; dusk__is_blank(*at);)
     at++;
   reading->at = at;
   return true;

@@ -177,17 +177,17 @@ int dusk__strict_fields(dusk__h1_t *h1, size_t at, size_t first) {
     if (field->name != at || field->name_len == 0) return 400;
     size_t value = name_end;
     if (value >= len || base[value++] != ':') return 400;
-    while (value < len && (base[value] == ' ' || base[value] == '\t'))
+    while (value < len && dusk__is_blank(base[value]))
       value++;
     if (field->value_len == 0) field->value = (uint32_t)value;
     if (field->value != value) return 400;
     size_t end = value + field->value_len;
-    while (end < len && (base[end] == ' ' || base[end] == '\t'))
+    while (end < len && dusk__is_blank(base[end]))
       end++;
     if (end + 1 >= len || base[end] != '\r' || base[end + 1] != '\n')
       return 400;
     at = end + 2;
-    while (end > value && (base[end - 1] == ' ' || base[end - 1] == '\t'))
+    while (end > value && dusk__is_blank(base[end - 1]))
       end--;
     field->value_len = (uint32_t)(end - value);
     base[name_end] = base[end] = '\0';

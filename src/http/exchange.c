@@ -350,7 +350,7 @@ void dusk__ex_defer(dusk__exchange_t *ex) {
 void dusk__ex_tell_cut(dusk__exchange_t *ex) {
   const dusk_server_config_t *config = ex->worker->config;
   if (config->on_request_cut == NULL || ex->cut_told || ex->res.ended ||
-      ex->stage != DUSK__STAGE_HANDLING)
+      ex->is_hooked || ex->stage != DUSK__STAGE_HANDLING)
     return;
   ex->cut_told = true;
   dusk__ex_enter(ex);

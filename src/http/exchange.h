@@ -144,6 +144,7 @@ struct dusk__exchange {
   dusk__stage_t stage;
   const dusk_cause_t *cause; /* of its end, if that was not its response's */
   unsigned callbacks;        /* of its user that are on the stack */
+  bool is_hooked : 1;        /* one of them is told of its header */
   bool begun : 1;            /* counted as a request */
   bool end_told : 1;         /* on_request_end has run */
   bool cut_told : 1;         /* on_request_cut has run */
@@ -305,8 +306,9 @@ void dusk__ex_timed_out(dusk__exchange_t *ex);
  * the second time. */
 void dusk__ex_finish(dusk__exchange_t *ex);
 
-/* Tells on_request_cut of a request that its handler has not ended. Does
- * nothing the second time. */
+/* Tells on_request_cut of a request that its handler has not ended; one whose
+ * hook is called, by who ends or fails it, is told of when it is held, if at
+ * all. Does nothing the second time. */
 void dusk__ex_tell_cut(dusk__exchange_t *ex);
 
 /* Tells on_request_cut of those that only their handlers still hold. */

@@ -138,12 +138,24 @@ bool dusk__reply_has_type(const dusk__exchange_t *ex) {
   return fields->len > 0 && dusk__h1_fields_has(fields, type, sizeof(type) - 1);
 }
 
+/* Around a hook that may change what is about to be written: it goes on with
+ * the response behind it, so nobody may end that meanwhile. */
+static void enter_hook(dusk__exchange_t *ex) {
+  ex->callbacks++;
+  ex->is_hooked = true;
+}
+
+static void leave_hook(dusk__exchange_t *ex) {
+  ex->callbacks--;
+  ex->is_hooked = false;
+}
+
 void dusk__reply_run_hooks(dusk__exchange_t *ex) {
   dusk__response_t *res = &ex->res;
   bool was_ended = res->ended;
   (void)was_ended;
   settle_status(ex);
-  ex->callbacks++;
+  enter_hook(ex);
   while (ex->seldom.header_hooks) {
     dusk__header_hook_t hook = *ex->seldom.header_hooks;
     ex->seldom.header_hooks = hook.next;
@@ -151,7 +163,7 @@ void dusk__reply_run_hooks(dusk__exchange_t *ex) {
     assert(!res->header_sent && res->ended == was_ended &&
            "a hook of the header has written or ended");
   }
-  ex->callbacks--;
+  leave_hook(ex);
 }
 
 static bool is_type(const char *type) {
@@ -171,10 +183,10 @@ void dusk__reply_shape(dusk__exchange_t *ex, dusk_error_reply_t *reply) {
   if (config->on_error_reply == NULL || res->shaped) return;
   res->shaped = true; /* what it calls may be an error reply, too */
   res->status = status;
-  ex->callbacks++;
+  enter_hook(ex);
   config->on_error_reply(dusk__ex_response(ex), reply,
                          config->on_error_reply_arg);
-  ex->callbacks--;
+  leave_hook(ex);
   assert(!res->header_sent && res->ended == was_ended &&
          "on_error_reply has written or ended");
   res->status = status;
@@ -204,7 +216,7 @@ void dusk__reply_refuse(dusk__exchange_t *ex, int status) {
   dusk_error_reply_t reply = {status, DUSK__TEXT_TYPE, text, len};
   dusk__reply_shape(ex, &reply);
   res->type = (dusk__h1_type_t){reply.type, strlen(reply.type)};
-  dusk__reply_tell(ex);
+  if (dusk__ex_is_connected(ex)) dusk__reply_tell(ex);
   if (!dusk__ex_is_connected(ex) || res->header_sent) return;
   res->declared_length = DUSK_OFF;
   res->close = true;

@@ -782,6 +782,63 @@ static void a_hook_may_close_the_server(void **state) {
   }
 }
 
+static void end_at_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
+  (void)age_ms;
+  (void)arg;
+  note("c");
+  dusk_response_end(dusk_request_response(req), "cut", 3);
+}
+
+static void close_in_error(dusk_response_t *res, dusk_error_reply_t *reply,
+                           void *lb) {
+  (void)reply;
+  close_in_header(res, lb);
+}
+
+static dusk_server_config_t ended_at_cut(loopback_t *lb, bool in_error) {
+  dusk_server_config_t config = noted();
+  config.on_request_cut = end_at_cut;
+  config.on_error_reply = in_error ? close_in_error : NULL;
+  config.on_error_reply_arg = lb;
+  return config;
+}
+
+static void close_in(loopback_t *lb, bool in_error) {
+  if (in_error) return;
+  assert_int_equal(dusk_response_on_header(lb->held.res, close_in_header, lb),
+                   0);
+}
+
+/* Who is answering is not told to end it inside that; it hears at once. */
+static void a_close_in_a_hook_ends_nothing_twice(void **state) {
+  loopback_t *lb = *state;
+  for (size_t i = 0; i < 2 * WAYS; i++) {
+    bool in_error = i >= WAYS;
+    if (in_error && ways[i % WAYS] != by_error) continue;
+    hold_hooked(lb, ended_at_cut(lb, in_error));
+    close_in(lb, in_error);
+    assert_int_equal(ways[i % WAYS](lb->held.res), UV_ECANCELED);
+    happened(in_error ? TOLD RELEASED : "Hh" TOLD RELEASED);
+    ended_with(0, UV_ECANCELED, &dusk_server_closed);
+    end_all(lb);
+  }
+}
+
+/* Whose handler does nothing is told when the stop ends. */
+static void a_close_in_the_servers_own_reply_tells_the_handler(void **state) {
+  loopback_t *lb = *state;
+  for (int in_error = 0; in_error < 2; in_error++) {
+    dusk_server_config_t config = ended_at_cut(lb, in_error);
+    config.request_timeout_ms = 20;
+    int client = hold_hooked(lb, config);
+    close_in(lb, in_error);
+    assert_string_equal(hear(lb, client, NULL), "");
+    end_all(lb);
+    happened(in_error ? "c" TOLD RELEASED : "Hhc" TOLD RELEASED);
+    ended_with(0, UV_ETIMEDOUT, &dusk_timed_out);
+  }
+}
+
 /* -- When it is over ------------------------------------------------------- */
 
 static void null_hooks_are_none(void **state) {
@@ -1036,6 +1093,8 @@ int main(void) {
       house_test(a_hundred_is_no_header),
       house_test(a_hook_may_register_another),
       house_test(a_hook_may_close_the_server),
+      house_test(a_close_in_a_hook_ends_nothing_twice),
+      house_test(a_close_in_the_servers_own_reply_tells_the_handler),
       house_test(null_hooks_are_none),
       house_test(the_end_may_close_the_server),
       house_test(what_was_answered_before_a_close_is_heard),

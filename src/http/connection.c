@@ -311,6 +311,14 @@ static void go_idle(dusk__conn_t *conn) {
   dusk__stream_read(&conn->wire.stream, true);
 }
 
+/* Whether its time is still to pass, and its context, which has ended for
+ * another reason, doesn't tell any more. */
+static bool is_to_be_timed(const dusk__exchange_t *ex) {
+  uint64_t deadline_ns = ex->req.deadline_ns;
+  return deadline_ns && deadline_ns != DUSK_OFF && !ex->req.timed &&
+         !ex->res.ended;
+}
+
 /* What is waited for, now that nothing can go on. */
 static void settle(dusk__conn_t *conn) {
   dusk__exchange_t *ex = conn->ex;
@@ -326,6 +334,9 @@ static void settle(dusk__conn_t *conn) {
              worker_of(conn)->config->header_timeout_ms);
   } else if (dusk__body_wants_bytes(ex)) {
     wait_for(conn, DUSK__WAIT_BODY, dusk__ex_body_timeout_ms(ex));
+  } else if (is_to_be_timed(ex)) {
+    set_timeout(conn, DUSK__WAIT_ANSWER,
+                ex->req.deadline_ns / DUSK__NS_PER_MS + 1);
   } else {
     dusk__timeout_clear(&conn->timeout);
   }
@@ -541,6 +552,9 @@ void dusk__conn_expired(dusk__timeout_t *timeout, dusk__wait_t wait) {
     close_idle(conn);
   } else if (wait == DUSK__WAIT_WRITE) {
     write_timed_out(conn);
+  } else if (wait == DUSK__WAIT_ANSWER) {
+    conn->ex->is_overdue = true;
+    dusk__conn_go_on(conn, DUSK__CALLS);
   } else if (conn->wire.stream.is_reading &&
              dusk__stream_unread(&conn->wire.stream) > 0) {
     /* What has come is read in this turn of the loop, and then it is late. */
@@ -590,8 +604,8 @@ void dusk__conn_retime(dusk__conn_t *conn) {
     wait_for_request(conn);
   else if (wait == DUSK__WAIT_NOTHING)
     settle(conn); /* a time-out that was off */
-  else if (conn->timeout.deadline_ms > limit)
-    set_timeout(conn, wait, limit);
+  else if (wait != DUSK__WAIT_ANSWER && conn->timeout.deadline_ms > limit)
+    set_timeout(conn, wait, limit); /* its peer's; not its handler's */
 }
 
 /* Its handler may end it when it is told: that goes out. */

@@ -22,10 +22,9 @@ static void on_request_timeout(dusk_waiter_t *waiter) {
   dusk__request_t *req = DUSK__OWNER(waiter, dusk__request_t, timeout);
   dusk__exchange_t *ex = dusk__ex_owning(req);
   req->timed = false;
-  if (ex->wire == NULL || ex->res.ended ||
-      dusk_context_cause(req->ctx) != &dusk_timed_out)
-    return;
-  ex->is_overdue = true;
+  if (ex->wire == NULL || ex->res.ended) return;
+  /* Else its context has ended before, and its connection waits for it. */
+  if (dusk_context_cause(req->ctx) == &dusk_timed_out) ex->is_overdue = true;
   dusk__ex_go_on(ex);
 }
 

@@ -14,6 +14,7 @@ typedef enum dusk__wait {
   DUSK__WAIT_HEADER,
   DUSK__WAIT_BODY,
   DUSK__WAIT_WRITE,
+  DUSK__WAIT_ANSWER, /* of a request's own time, where nobody else does */
   DUSK__WAIT_IDLE,
   DUSK__WAIT_LINGER,
   DUSK__WAIT_QUIET, /* the drain's window for one more request */

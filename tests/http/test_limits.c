@@ -504,6 +504,58 @@ static void who_has_gone_has_no_limits(void **state) {
   end_held(lb);
 }
 
+/* A context that has ended does not tell when the time has passed. */
+static void who_has_half_closed_is_answered_in_time(void **state) {
+  loopback_t *lb = *state;
+  for (int is_set_behind = 0; is_set_behind < 2; is_set_behind++) {
+    int client = hold(lb, timed(is_set_behind ? 60000 : 30), GET);
+    dusk_context_t *ctx = held_context(lb);
+    shutdown(client, SHUT_WR);
+    AWAIT(lb, dusk_context_err(ctx) != 0);
+    if (is_set_behind)
+      assert_int_equal(dusk_request_set_timeout(lb->held.req, 20), 0);
+    assert_has(hear(lb, client, NULL), "HTTP/1.1 503 ");
+    assert_ptr_equal(dusk_context_cause(ctx), &dusk_client_gone);
+    end_held(lb);
+    end_all(lb);
+  }
+}
+
+static void who_has_half_closed_is_cut_in_time(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, timed(30), GET);
+  assert_int_equal(dusk_response_write(lb->held.res, "first\n", 6), 0);
+  shutdown(client, SHUT_WR);
+  assert_lacks(hear(lb, client, NULL), "\r\n0\r\n");
+  assert_int_equal(dusk_response_write(lb->held.res, "x", 1), UV_ECANCELED);
+  end_held(lb);
+}
+
+static void an_end_above_leaves_the_time(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, timed(30), GET);
+  dusk_conn_t *conn = dusk_request_conn(lb->held.req);
+  dusk_context_cancel(dusk_conn_context(conn), NULL);
+  assert_has(hear(lb, client, NULL), "HTTP/1.1 503 ");
+  end_held(lb);
+}
+
+/* It is its handler's, not its client's: the patience of a drain ends nothing
+ * of it, and what ends in time is answered. */
+static void a_half_closed_ones_time_outlasts_a_drains_patience(void **state) {
+  loopback_t *lb = *state;
+  int client = hold(lb, timed(60000), GET);
+  dusk_context_t *ctx = held_context(lb);
+  shutdown(client, SHUT_WR);
+  AWAIT(lb, dusk_context_err(ctx) != 0);
+  turn(lb, 2);
+  begin_stop(lb, bound_of(lb, 60000));
+  loopback_run_for(lb, 2200); /* the patience is 2 s */
+  dusk_response_text(lb->held.res, 200, "done\n");
+  assert_has(hear(lb, client, NULL), "done\n");
+  assert_int_equal(end_stop(lb).status, 0);
+}
+
 /* -- The time of a write --------------------------------------------------- */
 
 typedef struct streamed {
@@ -635,6 +687,10 @@ int main(void) {
       house_test(a_nearer_bound_above_is_no_time_of_its_own),
       house_test(want_of_memory_leaves_the_time_as_it_was),
       house_test(who_has_gone_has_no_limits),
+      house_test(who_has_half_closed_is_answered_in_time),
+      house_test(who_has_half_closed_is_cut_in_time),
+      house_test(an_end_above_leaves_the_time),
+      house_test(a_half_closed_ones_time_outlasts_a_drains_patience),
       house_test(a_write_may_be_given_up_while_it_stalls),
       house_test(a_write_may_take_its_time),
       house_test(a_drain_waits_for_no_stalled_write),

@@ -26,6 +26,7 @@ void dusk_timeout_serve(dusk_response_t *res, dusk_request_t *req, void *arg) {
 
 /* What is behind the prefix; NULL when it isn't there. */
 static const char *without(const char *path, const char *prefix) {
+  assert(prefix != NULL && "there is no prefix to strip");
   size_t len = strlen(prefix);
   while (len > 0 && prefix[len - 1] == '/')
     len--;

@@ -4,6 +4,7 @@
 #include "mux.h"
 
 #include "chars.h"
+#include "h1_parse.h"
 #include "path.h"
 #include "request.h"
 #include "routes.h"
@@ -264,16 +265,30 @@ static char *put_escaped(char *to, const char *text, size_t len,
   return to;
 }
 
-/* Where to: the path, with a slash if it lacks one, and the query; NULL when
- * memory ran out. */
+/* The prefix that was stripped from the target's path. */
+static const char *stripped_of(const dusk__exchange_t *ex, size_t *ret_len) {
+  size_t whole_len, len;
+  const char *whole = dusk__h1_path(&ex->h1, &whole_len);
+  const char *path = dusk__request_path_span(ex, &len);
+  bool is_rest =
+      len <= whole_len && memcmp(whole + whole_len - len, path, len) == 0;
+  *ret_len = is_rest ? whole_len - len : 0;
+  return whole;
+}
+
+/* Where to: the path, with a slash if it lacks one, as the client knows it, and
+ * the query; NULL when memory ran out. */
 static const char *location_of(dusk__exchange_t *ex,
                                const dusk__lookup_t *lookup,
                                const char *query) {
   size_t query_len = strlen(query);
-  char *location =
-      dusk__arena_alloc(&ex->arena, 3 * (lookup->len + query_len) + 3);
+  size_t stripped_len;
+  const char *stripped = stripped_of(ex, &stripped_len);
+  char *location = dusk__arena_alloc(
+      &ex->arena, 3 * (stripped_len + lookup->len + query_len) + 3);
   if (location == NULL) return NULL;
-  char *to = put_escaped(location, lookup->path, lookup->len, is_kept_in_path);
+  char *to = put_escaped(location, stripped, stripped_len, is_kept_in_path);
+  to = put_escaped(to, lookup->path, lookup->len, is_kept_in_path);
   if (lookup->adds_slash) *to++ = '/';
   if (query_len > 0) *to++ = '?';
   to = put_escaped(to, query, query_len, is_kept_in_query);

@@ -85,10 +85,6 @@ def read_names():
 ROWS, TWICE = read_rows()
 NAMED = read_names()
 
-# What is being built, so that no test can name it yet.
-PENDING = set(expand(
-    "SRV-325, SRV-360, SRV-362 to SRV-372"))
-
 
 def lines(ids):
     return "".join(f"\n  {row}  {ROWS[row].promise}" for row in sorted(ids))
@@ -96,7 +92,7 @@ def lines(ids):
 
 def test_each_row_has_a_test_or_a_reason():
     missing = [row for row in ROWS if row not in NAMED and
-               row not in PENDING and ROWS[row].mark not in UNTESTED]
+               ROWS[row].mark not in UNTESTED]
     assert not missing, f"{len(missing)} rows that no test names:" + \
         lines(missing)
 
@@ -105,10 +101,6 @@ def test_what_has_no_counterpart_has_no_test():
     both = [row for row in NAMED
             if row in ROWS and ROWS[row].mark in UNTESTED]
     assert not both, "a test names what is not promised:" + lines(both)
-
-
-def test_what_a_test_names_is_not_pending():
-    assert not PENDING & NAMED.keys()
 
 
 def test_tests_name_rows_that_exist():

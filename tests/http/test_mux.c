@@ -73,6 +73,7 @@ static void redirects(fixture_t *f, const char *path, const char *location) {
     fail_msg("%s is redirected once more", location);
 }
 
+/* SRV-325 */
 static void srv_324_exact_and_subtree(void **state) {
   (void)state;
   fixture_t f;

@@ -3,6 +3,8 @@
 #ifndef DUSK_RESPONSE_H
 #define DUSK_RESPONSE_H
 
+#include <assert.h>
+
 #include <dusk/request.h>
 
 #ifdef __cplusplus
@@ -43,6 +45,7 @@ typedef struct dusk_handler {
 static inline void dusk_handler_serve(const dusk_handler_t *handler,
                                       dusk_response_t *res,
                                       dusk_request_t *req) {
+  assert(handler->cb != NULL && "a handler that wraps one has none");
   handler->cb(res, req, handler->arg);
 }
 

@@ -56,6 +56,7 @@ int dusk_response_json(dusk_response_t *res, int status, const char *text) {
   return reply_text(res, status, DUSK__H1_TYPE("application/json"), text);
 }
 
+DUSK_PRINTF(3, 0)
 static int format_large(dusk_response_t *res, int status, const char *format,
                         va_list args, size_t len) {
   dusk__exchange_t *ex = dusk__ex_of_response(res);

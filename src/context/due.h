@@ -19,9 +19,11 @@
 
 #include "tree.h"
 
+/* But for idle no numbers that memory has by chance, so that one that is
+ * registered is told from one that was never zeroed. */
 enum {
   DUSK__IDLE,
-  DUSK__WAITING,
+  DUSK__WAITING = 0x6475736b,
   DUSK__AWAY,
   DUSK__DUE,
   DUSK__RUNNING,
@@ -35,6 +37,11 @@ static inline int dusk__waiter_state(const dusk_waiter_t *waiter) {
 
 static inline void dusk__waiter_set_state(dusk_waiter_t *waiter, int state) {
   __atomic_store_n(&waiter->state, state, __ATOMIC_RELEASE);
+}
+
+static inline bool dusk__waiter_is_registered(const dusk_waiter_t *waiter) {
+  int state = dusk__waiter_state(waiter);
+  return state >= DUSK__WAITING && state <= DUSK__RUNNING;
 }
 
 /* What stop reads without a lock, to learn which one to take: meanwhile the

@@ -117,7 +117,8 @@ int dusk_group_try_go(dusk_group_t *group, dusk_call_t *call, dusk_call_cb cb) {
 
 void dusk_call_done(dusk_call_t *call, int err) {
   dusk_group_t *group = call->group;
-  assert(group != NULL && group->running > 0); /* once, and not before */
+  assert(group != NULL && group->running > 0 &&
+         "a call was done twice, or before its start");
   dusk__loop_expect(group->root);
   call->group = NULL;
   group->running--;

@@ -64,7 +64,8 @@ void dusk__loop_expect(dusk__root_t *root) {
   if (is_last_here(root)) return;
   int phase = atomic_load(&root->phase);
   /* Else it is the wrong thread. */
-  assert(phase != TURNING || uv_is_closing((uv_handle_t *)&root->check));
+  assert((phase != TURNING || uv_is_closing((uv_handle_t *)&root->check)) &&
+         "not on the loop's thread");
   note_thread(root);
   if (phase == BETWEEN) sync_keep(root);
 }

@@ -20,6 +20,8 @@ static DUSK__NOINLINE bool drop_live(dusk__node_t *node) {
   dusk__root_lock(root);
   if (atomic_fetch_sub_explicit(&node->base.refs, 1, memory_order_acq_rel) ==
       1) {
+    assert(node->children == NULL &&
+           "a context was released that a child of it holds");
     if (dusk__err_of(node) == 0)
       dusk__node_end(node, UV_ECANCELED, &dusk_canceled, &away);
     /* Its waiters, due now, hold it. */
@@ -39,7 +41,7 @@ static bool drop(dusk_context_t *ctx) {
   bool lives = ctx->kind != DUSK__ROOT && ctx->kind != DUSK__VALUE;
   unsigned refs = atomic_load_explicit(&ctx->refs, memory_order_relaxed);
   for (;;) {
-    assert(refs > 0);
+    assert(refs > 0 && "a context was released too often");
     if (refs == 1 && lives && dusk__err_of((dusk__node_t *)ctx) == 0)
       return drop_live((dusk__node_t *)ctx);
     if (atomic_compare_exchange_weak_explicit(&ctx->refs, &refs, refs - 1,

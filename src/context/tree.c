@@ -29,7 +29,8 @@ int dusk__root_new(dusk__root_t **ret_root) {
 }
 
 void dusk__root_free(dusk__root_t *root) {
-  assert(atomic_load(&root->loop) == NULL); /* unref in the place of detach */
+  assert(atomic_load(&root->loop) == NULL &&
+         "a root was released in the place of being detached");
   uv_mutex_destroy(&root->lock);
   free(root);
 }

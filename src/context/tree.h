@@ -35,13 +35,15 @@ enum {
 };
 
 struct dusk_context {
-  atomic_uint refs; /* reaches 0 for a live node under the lock only */
-  unsigned char kind;
-  bool owns_deadline;     /* a timed node in the heap */
-  bool told_deadline;     /* a timed node whose deadline is the one it was
-                             given, also when it has ended */
   dusk_context_t *parent; /* held */
   dusk__node_t *above;    /* the nearest node among the ancestors */
+  atomic_uint refs;       /* reaches 0 for a live node under the lock only; not
+                             where allocators keep their lists, so that mostly
+                             it is still 0 when it is released too often */
+  unsigned char kind;
+  bool owns_deadline; /* a timed node in the heap */
+  bool told_deadline; /* a timed node whose deadline is the one it was
+                         given, also when it has ended */
 };
 
 struct dusk__node {

@@ -27,6 +27,9 @@ static void count(dusk__node_t *node, dusk__root_t *named, int change) {
 void dusk_context_after(dusk_context_t *ctx, dusk_waiter_t *waiter,
                         dusk_context_t *root, dusk_waiter_cb cb) {
   assert(ctx != NULL && waiter != NULL && root != NULL && cb != NULL);
+  bool is_registered = dusk__waiter_is_registered(waiter);
+  assert(!is_registered && "a waiter was registered that is registered");
+  if (is_registered) return;
   dusk__node_t *node = dusk__node_of(ctx);
   dusk__root_t *named = dusk__node_of(root)->root;
   assert(atomic_load(&named->loop) != NULL);

@@ -1,13 +1,10 @@
 /* Groups of calls. */
 #include "fixture.h"
 #include "alloc.h"
-#include "child.h"
 #include "tree.h"
 
 #include <dusk/calls.h>
 #include <dusk/group.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -427,28 +424,6 @@ static void a_failure_changes_nothing(void **state) {
   assert_result(&result, 0);
 }
 
-static void on_twice(dusk_call_t *call, dusk_context_t *ctx) {
-  (void)ctx;
-  freopen("/dev/null", "w", stderr); /* the assertion is expected */
-  dusk_call_done(call, 0);
-  dusk_call_done(call, 0);
-}
-
-static void end_twice(child_env_t *env, void *arg) {
-  dusk_group_t *group;
-  dusk_call_t call;
-  (void)arg;
-  must(dusk_group_new(env->root, env->root, 0, &group) == 0);
-  must(dusk_group_go(group, &call, on_twice) == 0);
-  uv_run(&env->loop, UV_RUN_DEFAULT);
-}
-
-static void done_twice_is_an_assertion(void **state) {
-  (void)state;
-  child_t child = child_start(end_twice, NULL);
-  child_expect_death(&child, SIGABRT);
-}
-
 #define group_test(f)                                                          \
   cmocka_unit_test_setup_teardown(f, open_test, fixture_close)
 
@@ -470,7 +445,6 @@ int main(void) {
       group_test(the_callback_may_begin_anew),
       group_test(the_callback_may_detach),
       group_test(a_failure_changes_nothing),
-      cmocka_unit_test(done_twice_is_an_assertion),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,7 +304,8 @@ struct dusk_waiter {
  * it is the caller's again: it may be freed or registered anew, and any other
  * waiter stopped. Until the callback has returned the waiter holds the ended
  * context (of a value context, the one that it is a layer of). Cannot fail,
- * allocates nothing. Registering a waiter that is registered is a bug.
+ * allocates nothing. Registering a waiter that is registered is a bug, and does
+ * nothing where assertions are off: it stays with its first context.
  *
  * When the err of a context can be seen, its waiters are due. Those that name
  * one root, and were registered before the end, are called in that order.

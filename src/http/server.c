@@ -205,7 +205,8 @@ int dusk_server_new_sized(dusk_context_t *root,
 void dusk_server_unref(dusk_server_t *server) {
   if (server == NULL) return;
   assert(dusk__server_on_thread(server));
-  assert(server->owned);
+  assert(server->owned && "a server was released twice");
+  if (!server->owned) return;
   server->owned = false;
   if (server->phase != DUSK_CLOSED)
     dusk_server_close(server);

@@ -4,10 +4,14 @@
 
 #include <dusk/conn.h>
 
+#include <assert.h>
 #include <string.h>
 
 static const dusk__wire_t *wire_of(const dusk_conn_t *conn) {
-  return (const dusk__wire_t *)conn;
+  const dusk__wire_t *wire = (const dusk__wire_t *)conn;
+  assert(dusk__worker_on_thread(dusk__stream_worker(&wire->stream)) &&
+         "not on the loop's thread");
+  return wire;
 }
 
 static dusk_conn_t *conn_of(dusk__wire_t *wire) {
@@ -41,7 +45,7 @@ int dusk_conn_local(const dusk_conn_t *conn, char *buf, size_t size) {
 }
 
 dusk_context_t *dusk_conn_context(dusk_conn_t *conn) {
-  return conn ? dusk__contexts_of_wire((dusk__wire_t *)conn) : NULL;
+  return conn ? dusk__contexts_of_wire((dusk__wire_t *)wire_of(conn)) : NULL;
 }
 
 const char *dusk_conn_state_text(dusk_conn_state_t state) {

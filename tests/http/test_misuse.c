@@ -2,40 +2,10 @@
  * call, and says what it was. */
 #include "house.h"
 
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "dies.h"
 
-/* In a child: what it said when it was stopped. */
-static void dies(void (*misuse)(void), const char *says) {
-  int out[2];
-  assert_int_equal(pipe(out), 0);
-  pid_t pid = fork();
-  assert_true(pid >= 0);
-  if (pid == 0) {
-    signal(SIGABRT, SIG_DFL); /* cmocka's would go on with its tests */
-    dup2(out[1], STDERR_FILENO);
-    misuse();
-    _exit(0);
-  }
-  close(out[1]);
-  static char text[65536];
-  size_t len = 0;
-  ssize_t got;
-  while ((got = read(out[0], text + len, sizeof(text) - 1 - len)) > 0)
-    len += (size_t)got;
-  text[len] = '\0';
-  close(out[0]);
-  int status;
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  assert_true(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
-#ifdef __SANITIZE_ADDRESS__
-  if (strstr(text, "heap-use-after-free")) return;
-#endif
-  if (!strstr(text, says)) fail_msg("said: %s", text);
-}
+#include <stdlib.h>
+#include <unistd.h>
 
 static void hold_one(loopback_t *lb, held_t *held, const char *request) {
   loopback_hold(lb, held, (dusk_server_config_t){0}, request);
@@ -105,9 +75,98 @@ static void closes_from_another_thread(void) {
   uv_thread_join(&thread);
 }
 
+/* Each of a request and of its server belongs to the loop's thread. */
+static void path_it(void *arg) {
+  dusk_request_path(arg);
+}
+
+static void value_it(void *arg) {
+  static const dusk_key_t key;
+  if (dusk_request_set_value(arg, &key, NULL, NULL)) abort();
+}
+
+static void ask_for_its_context(void *arg) {
+  dusk_request_context(arg);
+}
+
+static void write_it(void *arg) {
+  dusk_response_write(arg, "x", 1);
+}
+
+static void name_its_peer(void *arg) {
+  char text[80];
+  dusk_conn_peer(arg, text, sizeof(text));
+}
+
+static void ask_for_its_conns_context(void *arg) {
+  dusk_conn_context(arg);
+}
+
+static void serve_it(void *arg) {
+  if (dusk_server_serve(arg, ":0", NULL, NULL)) abort();
+}
+
+static void report_it(void *arg) {
+  dusk_report_t report;
+  dusk_server_report(arg, &report);
+}
+
+static void shut_it_down(void *arg) {
+  dusk_server_t *server = ((loopback_t *)arg)->server;
+  if (dusk_server_shutdown(server, ((loopback_t *)arg)->root, NULL, NULL))
+    abort();
+}
+
+static void lame_it(void *arg) {
+  dusk_server_lame_duck(arg, true);
+}
+
+static void stop_its_keep_alives(void *arg) {
+  dusk_server_set_keep_alives(arg, false);
+}
+
+static void release_it(void *arg) {
+  dusk_server_unref(arg);
+}
+
+static const struct misplaced {
+  void (*call)(void *arg);
+  enum { OF_RESPONSE, OF_CONN, OF_SERVER, OF_ALL } of;
+} misplaced[] = {
+    {path_it, OF_RESPONSE},
+    {value_it, OF_RESPONSE},
+    {ask_for_its_context, OF_RESPONSE},
+    {write_it, OF_RESPONSE},
+    {name_its_peer, OF_CONN},
+    {ask_for_its_conns_context, OF_CONN},
+    {serve_it, OF_SERVER},
+    {report_it, OF_SERVER},
+    {shut_it_down, OF_ALL},
+    {lame_it, OF_SERVER},
+    {stop_its_keep_alives, OF_SERVER},
+    {release_it, OF_SERVER},
+};
+
+static const struct misplaced *next_misplaced;
+
+static void calls_from_another_thread(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  void *const args[] = {held.res, dusk_request_conn(held.req), lb.server, &lb};
+  uv_thread_t thread;
+  uv_thread_create(&thread, next_misplaced->call, args[next_misplaced->of]);
+  uv_thread_join(&thread);
+}
+
 static void on_header(dusk_response_t *res, void *arg) {
   (void)arg;
   dusk_response_end(res, "x", 1);
+}
+
+static void on_header_write(dusk_response_t *res, void *arg) {
+  (void)arg;
+  dusk_response_write(res, "x", 1);
 }
 
 static void ends_in_a_hook_of_the_header(void) {
@@ -115,6 +174,14 @@ static void ends_in_a_hook_of_the_header(void) {
   held_t held;
   hold_one(&lb, &held, GET);
   if (dusk_response_on_header(held.res, on_header, NULL) < 0) _exit(1);
+  dusk_response_end(held.res, NULL, 0);
+}
+
+static void writes_in_a_hook_of_the_header(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  if (dusk_response_on_header(held.res, on_header_write, NULL) < 0) _exit(1);
   dusk_response_end(held.res, NULL, 0);
 }
 
@@ -142,6 +209,7 @@ static void replies_by_no_status(void) {
 static void bad_replies_are_told(void **state) {
   (void)state;
   dies(ends_in_a_hook_of_the_header, "a hook of the header has");
+  dies(writes_in_a_hook_of_the_header, "a hook of the header has");
   dies(answers_in_on_error_reply, "on_error_reply has written");
   dies(replies_by_no_status, "a status that is none");
 }
@@ -159,6 +227,88 @@ static void other_threads_are_told(void **state) {
   (void)state;
   dies(answers_from_another_thread, "not on the loop's thread");
   dies(closes_from_another_thread, "dusk__server_on_thread");
+  for (size_t i = 0; i < sizeof(misplaced) / sizeof(*misplaced); i++) {
+    next_misplaced = &misplaced[i];
+    dies(calls_from_another_thread, next_misplaced->of < OF_SERVER
+                                        ? "not on the loop's thread"
+                                        : "dusk__server_on_thread");
+  }
+}
+
+/* A request that a handler still has keeps the memory. */
+static void releases_a_server_twice(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  dusk_server_unref(lb.server);
+  dusk_server_unref(lb.server);
+}
+
+static void releases_a_server_that_has_gone(void) {
+  loopback_t lb;
+  loopback_open(&lb, &(dusk_server_config_t){.handler = loopback_keep});
+  dusk_server_unref(lb.server);
+  uv_run(&lb.loop, UV_RUN_DEFAULT);
+  dusk_server_unref(lb.server);
+}
+
+static void servers_released_twice_are_told(void **state) {
+  (void)state;
+  dies(releases_a_server_twice, "a server was released twice");
+  if (UNDER_ASAN) dies(releases_a_server_that_has_gone, "AddressSanitizer");
+}
+
+/* -- Handlers around handlers ---------------------------------------------- */
+
+static dusk_max_bytes_t no_bytes;
+static dusk_timeout_t no_timeout;
+static dusk_strip_prefix_t no_prefix, no_next = {.prefix = "/"};
+static dusk_cross_origin_t no_origin;
+
+static const dusk_handler_t without_next[] = {
+    {dusk_max_bytes_serve, &no_bytes},
+    {dusk_timeout_serve, &no_timeout},
+    {dusk_strip_prefix_serve, &no_next},
+    {dusk_cross_origin_serve, &no_origin}};
+
+static const dusk_handler_t *next_wrapper;
+
+static void wraps_nothing(void) {
+  loopback_t lb;
+  held_t held;
+  hold_one(&lb, &held, GET);
+  dusk_handler_serve(next_wrapper, held.res, held.req);
+}
+
+static void strips_nothing(void) {
+  loopback_t lb;
+  held_t held;
+  no_prefix.next.cb = loopback_keep;
+  hold_one(&lb, &held, GET);
+  dusk_strip_prefix_serve(held.res, held.req, &no_prefix);
+}
+
+/* Both wait for something, and answer. */
+static void goes_on_twice(void) {
+  loopback_t lb;
+  held_t held, first;
+  dusk_handler_t next = {loopback_keep, &first};
+  hold_one(&lb, &held, GET);
+  dusk_handler_serve(&next, held.res, held.req);
+  next.arg = &held;
+  dusk_handler_serve(&next, held.res, held.req);
+  dusk_response_end(first.res, NULL, 0);
+  dusk_response_end(held.res, NULL, 0);
+}
+
+static void middleware_without_its_parts_is_told(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof(without_next) / sizeof(*without_next); i++) {
+    next_wrapper = &without_next[i];
+    dies(wraps_nothing, "a handler that wraps one has none");
+  }
+  dies(strips_nothing, "there is no prefix to strip");
+  dies(goes_on_twice, "a request or response was used after its end");
 }
 
 static void frees_a_servers_mux(void) {
@@ -263,6 +413,8 @@ int main(void) {
       house_test(stale_handles_are_told),
       house_test(bad_replies_are_told),
       house_test(other_threads_are_told),
+      house_test(servers_released_twice_are_told),
+      house_test(middleware_without_its_parts_is_told),
       house_test(muxes_in_use_are_told),
       house_test(the_handlers_own_call_may_look_back),
       house_test(a_loop_may_change_its_thread),

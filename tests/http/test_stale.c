@@ -336,6 +336,45 @@ static void a_mux_in_use_is_left_as_it_is(void **state) {
   dusk_mux_free(inner);
 }
 
+/* Its memory is there as long as a handler has a request. */
+static void a_server_is_released_once(void **state) {
+  (void)state;
+  loopback_t lb;
+  held_t held;
+  int client = loopback_hold(&lb, &held, (dusk_server_config_t){0}, GET_A);
+  dusk_server_unref(lb.server);
+  dusk_server_unref(lb.server);
+  assert_int_equal(dusk_response_end(held.res, NULL, 0), UV_ECANCELED);
+  lb.server = NULL;
+  close(client);
+  loopback_finish(&lb);
+}
+
+static void answer_x(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  (void)req;
+  (void)arg;
+  assert_int_equal(dusk_response_end(res, "x", 1), 0);
+}
+
+static void end_twice(dusk_response_t *res, dusk_request_t *req, void *arg) {
+  static const dusk_handler_t next = {answer_x, NULL};
+  (void)arg;
+  dusk_handler_serve(&next, res, req);
+  assert_int_equal(dusk_response_end(res, "y", 1), UV_ECANCELED);
+}
+
+/* A middleware that forgets to return. */
+static void who_goes_on_and_answers_is_not_heard(void **state) {
+  loopback_t *lb = *state;
+  serve(lb, (dusk_server_config_t){.handler = end_twice});
+  int client = connect_client(lb);
+  say(client, LAST);
+  hear(lb, client, NULL);
+  assert_int_equal(count_of(lb->heard, "HTTP/1.1 "), 1);
+  assert_has(lb->heard, "\r\n\r\nx");
+  assert_lacks(lb->heard, "y");
+}
+
 /* -- Hooks that do more than they may -------------------------------------- */
 
 static void end_there(dusk_response_t *res, void *arg) {
@@ -459,6 +498,7 @@ int main(void) {
       house_test(a_hook_of_the_header_answers_once),
       house_test(a_hook_of_errors_answers_once),
       house_test(a_status_that_is_none_is_500),
+      house_test(who_goes_on_and_answers_is_not_heard),
   };
   const struct CMUnitTest tests[] = {
       house_test(a_late_answer_reaches_nobody),
@@ -467,6 +507,7 @@ int main(void) {
       house_test(a_burst_leaves_stale_ones_readable),
       house_test(no_handle_comes_back_soon),
       house_test(a_mux_in_use_is_left_as_it_is),
+      house_test(a_server_is_released_once),
   };
   int failed = cmocka_run_group_tests(misused, NULL, NULL);
   if (ADDRESS_SANITIZER) return failed;

@@ -160,7 +160,9 @@ dusk_server_new(dusk_context_t *root, const dusk_server_config_t *config,
 
 /* Gives the caller's reference up; uv_loop_close fails before. A server that
  * has not been shut down is closed by it. The memory goes when the last handle,
- * connection and unended response have gone. NULL is a no-op. */
+ * connection and unended response have gone. NULL is a no-op; twice is a bug,
+ * and the second one does nothing where assertions are off, as long as the
+ * memory is there. */
 DUSK_EXTERN void dusk_server_unref(dusk_server_t *server);
 
 /* Why serving ended: DUSK_ESERVERCLOSED as soon as shutdown or close has begun

@@ -33,7 +33,8 @@ typedef struct team {
   atomic_int most;    /* at a time */
   atomic_int ended;
   atomic_int cuts;
-  dusk_response_t *forgotten[MOST]; /* by a handler, until its loop stops */
+  dusk_response_t *forgotten[MOST]; /* by a handler, until its loop stops, */
+  bool remembers;                   /* or until on_request_cut */
   uv_sem_t release;                 /* of a handler that blocks */
 } team_t;
 
@@ -81,8 +82,12 @@ static void on_end(dusk_request_t *req, const dusk_request_end_t *end,
 static void on_cut(dusk_request_t *req, uint64_t age_ms, void *arg) {
   (void)age_ms;
   (void)arg;
-  assert_is_here(dusk_request_worker_data(req));
+  place_t *place = dusk_request_worker_data(req);
+  assert_is_here(place);
   atomic_fetch_add(&team.cuts, 1);
+  if (!team.remembers) return;
+  dusk_response_abort(team.forgotten[place->index]);
+  team.forgotten[place->index] = NULL;
 }
 
 static void serve_on(loopback_t *lb, size_t threads,
@@ -446,9 +451,9 @@ static void the_bound_cancels_on_all_loops(void **state) {
   end_team(lb);
 }
 
-/* The oldest of all, which another loop has. */
-static void who_never_ends_is_told_of_all_loops(void **state) {
-  loopback_t *lb = *state;
+/* One that has no client any more on each of two loops, the older one on the
+ * second. */
+static void forget_on_both(loopback_t *lb) {
   static const char *const requests[] = {
       "GET /new HTTP/1.1\r\nHost: h\r\n\r\n",
       "GET /old HTTP/1.1\r\nHost: h\r\n\r\n"};
@@ -467,11 +472,27 @@ static void who_never_ends_is_told_of_all_loops(void **state) {
     leave(lb, clients[c]);
   }
   AWAIT(lb, loopback_report(lb).requests_unended == 2);
+}
+
+static void who_never_ends_is_told_of_all_loops(void **state) {
+  loopback_t *lb = *state;
+  forget_on_both(lb);
   dusk_report_t report = stop(lb, 5000);
   assert_int_equal(report.status, 0);
   assert_int_equal(report.requests_unended, 2);
   assert_string_equal(report.unended, "GET /old");
   assert_in_range(report.unended_ms, 5, 10000);
+  end_team(lb);
+}
+
+static void who_ends_at_last_is_not_told(void **state) {
+  loopback_t *lb = *state;
+  forget_on_both(lb);
+  team.remembers = true;
+  dusk_report_t report = stop(lb, 5000);
+  assert_int_equal(atomic_load(&team.cuts), 2);
+  assert_int_equal(report.requests_unended, 0);
+  assert_string_equal(report.unended, "");
   end_team(lb);
 }
 
@@ -604,6 +625,7 @@ int main(void) {
       house_test(who_waits_in_the_queue_is_answered),
       house_test(the_bound_cancels_on_all_loops),
       house_test(who_never_ends_is_told_of_all_loops),
+      house_test(who_ends_at_last_is_not_told),
       house_test(close_cuts_on_all_loops),
       house_test(close_ends_a_waiting_shutdown),
       house_test(unref_closes_on_all_loops),

@@ -499,6 +499,7 @@ int main(void) {
       house_test(a_hook_of_errors_answers_once),
       house_test(a_status_that_is_none_is_500),
       house_test(who_goes_on_and_answers_is_not_heard),
+      house_test(a_server_is_released_once),
   };
   const struct CMUnitTest tests[] = {
       house_test(a_late_answer_reaches_nobody),
@@ -507,7 +508,6 @@ int main(void) {
       house_test(a_burst_leaves_stale_ones_readable),
       house_test(no_handle_comes_back_soon),
       house_test(a_mux_in_use_is_left_as_it_is),
-      house_test(a_server_is_released_once),
   };
   int failed = cmocka_run_group_tests(misused, NULL, NULL);
   if (ADDRESS_SANITIZER) return failed;

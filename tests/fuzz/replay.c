@@ -4,7 +4,7 @@
  *     fuzz_NAME [-n MUTANTS] [-s SEED] FILE-OR-FOLDER...
  *
  * The inputs are run in a child. When it dies, however that may be, the one
- * that it had is written to a file. */
+ * that it had is written to a file, with which it can be run again. */
 #include "fuzz.h"
 
 #include <dirent.h>
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 1024, MAX_BYTES = 8192, MAX_CHANGES = 8 };
+enum { MAX_FILES = 1024, MAX_BYTES = 8192, MAX_CHANGES = 8, HANG_S = 60 };
 
 typedef struct input {
   size_t size;
@@ -136,6 +136,7 @@ static void change(input_t *input) {
 static void run(const input_t *input) {
   if (input != current) *current = *input;
   char *copy = fuzz_copy(current->bytes, current->size);
+  alarm(HANG_S); /* which ends the child */
   LLVMFuzzerTestOneInput((const uint8_t *)copy, current->size);
   free(copy);
 }

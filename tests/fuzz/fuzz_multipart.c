@@ -227,10 +227,13 @@ static void check_written(const char *bytes, size_t len) {
   static text_t told;
   static feed_t feed;
   form.len = told.len = 0;
-  if (has_delimiter(bytes, len) || memmem(bytes, len, "fContent", 8)) return;
-  for (size_t i = 0; i < PARTS; i++)
-    add_part(&form, &told, bytes + i * len / PARTS,
-             (i + 1) * len / PARTS - i * len / PARTS);
+  if (memmem(bytes, len, "fContent", 8)) return;
+  for (size_t i = 0; i < PARTS; i++) {
+    const char *part = bytes + i * len / PARTS;
+    size_t part_len = (size_t)(bytes + (i + 1) * len / PARTS - part);
+    if (has_delimiter(part, part_len)) return;
+    add_part(&form, &told, part, part_len);
+  }
   add_text(&form, "--" BOUNDARY "--\r\n");
   add_text(&told, ".");
   feed_all(&feed, FORM_TYPE, form.bytes, form.len, 13);

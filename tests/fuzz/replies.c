@@ -160,7 +160,7 @@ static bool read_body(reading_t *reading, const head_t *head, bool is_head) {
 /* A header is refused where its first defect is found, which may be before all
  * of it has come: of several it depends on that which one is told. */
 static bool is_refusal(const head_t *head) {
-  static const int statuses[] = {400, 414, 431, 501, 505};
+  static const int statuses[] = {400, 414, 417, 431, 501, 505};
   for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
     if (head->closes && head->status == statuses[i]) return true;
   return false;
@@ -183,6 +183,14 @@ static bool read_reply(reading_t *reading, const asked_t *asked) {
   return !head.closes;
 }
 
+/* What precedes a reply that hasn't come; false if not all of it came. */
+static bool read_interim(reading_t *reading) {
+  head_t head;
+  if (!read_head(reading, &head)) return false;
+  HOLDS(head.status < 200);
+  return true;
+}
+
 size_t replies_read(const char *bytes, size_t len, const asked_t *asked,
                     size_t count, bool is_cut, char *told, size_t size) {
   reading_t reading = {.at = bytes,
@@ -198,6 +206,9 @@ size_t replies_read(const char *bytes, size_t len, const asked_t *asked,
     if (!asked[i].is_whole) reading.is_cut = true;
     goes_on = read_reply(&reading, &asked[i]);
   }
+  /* To the last one, which went away, something may have been sent, too. */
+  while (goes_on && reading.at < reading.end)
+    goes_on = read_interim(&reading);
   HOLDS(reading.at == reading.end || reading.is_cut);
   return reading.len;
 }

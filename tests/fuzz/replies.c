@@ -96,6 +96,9 @@ static void read_field(reading_t *reading, const char *line, size_t len,
   } else if (is_field(line, name_len, "Date")) {
     head->dates++;
   } else {
+    if (is_field(line, name_len, "Location"))
+      for (size_t i = 0; i < value_len; i++)
+        HOLDS(value[i] > ' ' && value[i] < 127);
     if (is_field(line, name_len, "Connection")) {
       head->closes |= memmem(value, value_len, "close", 5) != NULL;
       head->keeps |= memmem(value, value_len, "keep-alive", 10) != NULL;

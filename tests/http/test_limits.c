@@ -430,6 +430,20 @@ static void nothing_is_the_servers_time_again(void **state) {
   end_held(lb);
 }
 
+/* A route's own takes the place of one around it, unless that was seen. */
+static void the_innermost_time_counts(void **state) {
+  loopback_t *lb = *state;
+  dusk_timeout_t route = {{loopback_keep, &lb->held}, 60000};
+  dusk_timeout_t around = {{dusk_timeout_serve, &route}, 20};
+  dusk_server_config_t config = timed(0);
+  config.handler = dusk_timeout_serve;
+  config.handler_arg = &around;
+  serve(lb, config);
+  hold_next(lb, connect_client(lb), GET);
+  assert_true(dusk_context_left_ms(held_context(lb)) > 20000);
+  end_held(lb);
+}
+
 /* A context's deadline only comes nearer. */
 static void a_time_that_was_seen_is_not_put_off(void **state) {
   loopback_t *lb = *state;
@@ -683,6 +697,7 @@ int main(void) {
       house_test(in_the_middle_of_an_answer_it_is_cut),
       house_test(a_time_that_nobody_has_seen_may_change),
       house_test(nothing_is_the_servers_time_again),
+      house_test(the_innermost_time_counts),
       house_test(a_time_that_was_seen_is_not_put_off),
       house_test(a_nearer_bound_above_is_no_time_of_its_own),
       house_test(want_of_memory_leaves_the_time_as_it_was),

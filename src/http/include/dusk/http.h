@@ -3,10 +3,11 @@
  * It has the shape of Go's net/http: a handler or a mux, a server with
  * timeouts and limits, and a shutdown bounded by a context. This header
  * includes all of it: dusk/server.h (configuration, serving, shutdown),
- * dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler is) and
- * dusk/reply.h; what a request has by names: dusk/query.h, dusk/form.h,
- * dusk/cookie.h and, for these, dusk/values.h; what it uploads:
- * dusk/multipart.h and dusk/save.h. What is said here holds for each of them.
+ * dusk/conn.h, dusk/mux.h, dusk/request.h, dusk/response.h (with what a handler
+ * is), dusk/reply.h and dusk/middleware.h; what a request has by names:
+ * dusk/query.h, dusk/form.h, dusk/cookie.h and, for these, dusk/values.h; what
+ * it uploads: dusk/multipart.h and dusk/save.h. What is said here holds for
+ * each of them.
  *
  * Threads: a server belongs to the loop of the root that it was made with. It
  * may have more loops, each on a thread of its own (`threads`); a connection,
@@ -15,10 +16,11 @@
  *   of the server   all functions that take a dusk_server_t; on_error, what
  *                   serve and shutdown call, the hooks of on_shutdown: on the
  *                   server's loop, and for its thread alone
- *   of a request    all functions that take a request or a response; handlers,
- *                   on_request_end, on_request_cut, what body, collect and
- *                   on_drained call, releases: on that request's loop, and for
- *                   its thread alone
+ *   of a request    all functions that take a request, a response or a
+ *                   connection; handlers, on_request_end, on_request_cut,
+ *                   on_error_reply, on_conn_state, on_conn_context, what body,
+ *                   collect and a response's on_ functions call, releases: on
+ *                   that request's loop, and for its thread alone
  * on_worker_start and on_worker_stop run on the loop that they tell of. With
  * one loop, the default, all of this is one thread. With several, handlers run
  * at the same time: what they share, such as their `arg`, is theirs to guard;

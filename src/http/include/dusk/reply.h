@@ -49,8 +49,11 @@ typedef struct dusk_error_reply {
 /* Shapes an error reply, from the plain text that it would be else: `type` and
  * `body` may be replaced, by what is static or comes from dusk_request_alloc,
  * and header fields be set; nothing is to be written or ended. What it has set
- * as the status or a length is not looked at. The request may be one that was
- * refused before a handler got it: see on_request_end. */
+ * as the status or a length is not looked at. A reply of the server's own, in a
+ * handler's stead, has none of the fields that the handler has set, which were
+ * another answer's; hooks of dusk_response_on_header are called for it. The
+ * request may be one that was refused before a handler got it: see
+ * on_request_end. */
 typedef void (*dusk_error_reply_cb)(dusk_response_t *res,
                                     dusk_error_reply_t *reply, void *arg);
 

@@ -67,9 +67,10 @@ DUSK_EXTERN dusk_context_t *dusk_request_context(dusk_request_t *req);
 /* From now on dusk_request_context gives `ctx`, of which the request holds a
  * reference until it is over: so a middleware puts values or a nearer deadline
  * there for the handlers below it. Mostly a child of the one that it replaces;
- * one that is not doesn't end as that does, which goes on. What a hook of the
- * response's end is to cancel its owner cancels. Errors: UV_EINVAL,
- * UV_ECANCELED for a request that is over. Go: Request.WithContext. */
+ * one that is not doesn't end as that does, which goes on. The request doesn't
+ * cancel it: who has made it may, in a hook of the response's end. Errors:
+ * UV_EINVAL, UV_ECANCELED for a request that is over.
+ * Go: Request.WithContext. */
 DUSK_EXTERN int dusk_request_set_context(dusk_request_t *req,
                                          dusk_context_t *ctx);
 
@@ -172,7 +173,8 @@ DUSK_EXTERN int dusk_request_set_max_body(dusk_request_t *req,
 /* How long its client may take between two reads of the body, as
  * body_timeout_ms; and, from now on, what is left of it for all of the request,
  * as request_timeout_ms: when it has passed its context ends with
- * dusk_timed_out, and the server answers 503, or cuts an answer that has begun.
+ * dusk_timed_out, unless it has before, and the server answers 503, or cuts an
+ * answer that has begun.
  * A stream sets it to DUSK_OFF. Once somebody has asked for the context, whose
  * deadline can't be put off, UV_EBUSY for a later one; UV_ENOMEM. */
 DUSK_EXTERN int dusk_request_set_body_timeout(dusk_request_t *req,

@@ -94,9 +94,10 @@ DUSK_EXTERN const char *dusk_response_get_header(dusk_response_t *res,
 
 /* Writes an interim response, 1xx but for 101, with the fields that are set by
  * now (all but Connection); they go with the final one, too. Any number of
- * them. 100 is sent in the place of the server's own. A client of HTTP/1.0 is
- * sent none. Errors: UV_EINVAL, DUSK_EHEADERSENT, DUSK_EHIJACKED, UV_ECANCELED.
- * Go: ResponseWriter.WriteHeader(103). */
+ * them. It goes out when the handler, or the request's callback, returns. 100
+ * is sent in the place of the server's own. A client of HTTP/1.0 is sent none.
+ * Errors: UV_EINVAL, DUSK_EHEADERSENT, DUSK_EHIJACKED, UV_ECANCELED. Go:
+ * ResponseWriter.WriteHeader(103). */
 DUSK_EXTERN int dusk_response_inform(dusk_response_t *res, int status);
 
 /* The status as it would be written now: what was set, or 0; and once the
@@ -127,12 +128,14 @@ DUSK_EXTERN int dusk_response_end(dusk_response_t *res, const void *data,
 
 /* Streams a piece of body: the header first, if it has not been written, with
  * Transfer-Encoding: chunked unless a length was declared; on HTTP/1.0 the end
- * of such a body is the connection's. What is written and ended within one
- * callback, and is at most 2,048 bytes, gets a Content-Length. `len` 0 writes
- * just the header. Returns 0; 1 when taken but the client is behind: better
- * wait for on_drained; or UV_ECANCELED, DUSK_ENOBODY, DUSK_ELENGTH (nothing of
- * it is sent), DUSK_EHIJACKED, UV_ENOMEM. `data` is copied or sent before it
- * returns. */
+ * of such a body is the connection's. What is written and ended within one call
+ * of the handler or of a callback of the request's (its body's, on_drained),
+ * and is at most 2,048 bytes, gets a Content-Length, but on HTTP/1.0; in any
+ * other callback of the loop, a timer's say, each piece goes out at once. `len`
+ * 0 writes just the header. Returns 0; 1 when taken but the client is behind:
+ * better wait for on_drained; or UV_ECANCELED, DUSK_ENOBODY, DUSK_ELENGTH
+ * (nothing of it is sent), DUSK_EHIJACKED, UV_ENOMEM. `data` is copied or sent
+ * before it returns. */
 DUSK_EXTERN int dusk_response_write(dusk_response_t *res, const void *data,
                                     size_t len);
 

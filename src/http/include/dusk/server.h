@@ -107,8 +107,9 @@ typedef struct dusk_server_config {
   /* Called once for each request that a handler still has when the drain's
    * bound or dusk_server_close is about to cut it; and when the drain ends,
    * before shutdown's callback, for each one whose connection has gone, or that
-   * the server has answered itself, and that its handler has not ended: each
-   * loop's when its own drain ends. It may end it here. */
+   * the server has answered itself, or was about to when a hook closed it, and
+   * that its handler has not ended: each loop's when its own drain ends. It may
+   * end it here. */
   dusk_request_cut_cb on_request_cut;
   void *on_request_cut_arg;
 

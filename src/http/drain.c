@@ -147,6 +147,17 @@ static void cut_conn(dusk__member_t *member) {
   dusk__conn_cut(dusk__conn_of(member));
 }
 
+/* One that another one's callback ends goes on with the next request of its
+ * batch, which is younger than all that are visited: so again for that. */
+static void cut_conns(dusk__census_t *census) {
+  uint64_t begun;
+  do {
+    begun = dusk__counted(&census->requests_begun);
+    for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
+      dusk__census_each(census, (dusk__phase_t)phase, cut_conn);
+  } while (dusk__counted(&census->requests_begun) != begun);
+}
+
 void dusk__drain_cut(dusk__drain_t *drain, int status) {
   dusk__census_t *census = drain->worker->census;
   assert(dusk__worker_on_thread(drain->worker));
@@ -160,8 +171,7 @@ void dusk__drain_cut(dusk__drain_t *drain, int status) {
   drain->cut_status = status;
   dusk__drain_cancel(drain, status);
   keep_oldest(drain);
-  for (int phase = 0; phase < DUSK__OPEN_PHASES; phase++)
-    dusk__census_each(census, (dusk__phase_t)phase, cut_conn);
+  cut_conns(census);
 }
 
 /* One may end only when its handler has returned; and an answer may be cut,

@@ -429,6 +429,22 @@ static void the_last_word_before_the_cut_is_heard(void **state) {
   assert_int_equal(ends.cuts, 1);
 }
 
+/* Who is told of one may end another, which then is at its next request. */
+static void no_request_begins_behind_the_cut(void **state) {
+  loopback_t *lb = *state;
+  hold(lb, watched(), GET_X);
+  dusk_response_t *first = lb->held.res;
+  int client = connect_client(lb);
+  hold_next(lb, client, GET_X GET_X);
+  ends.end_in_cut = lb->held.res;
+  dusk_report_t report = stop(lb, 20);
+  assert_int_equal(ends.cuts, 1);
+  assert_int_equal(report.requests_answered, 1);
+  assert_int_equal(report.requests_cut, 2);
+  assert_int_equal(count_of(hear(lb, client, NULL), "200 OK"), 1);
+  dusk_response_end(first, NULL, 0);
+}
+
 /* -- Within the handler's own call ----------------------------------------- */
 
 typedef enum act { CLOSE_AND_END, CLOSE_AND_ABORT, RESET, END_LARGE } act_t;
@@ -594,6 +610,7 @@ int main(void) {
       house_test(who_ends_late_is_not_told_of),
       house_test(who_is_told_may_end_it_there),
       house_test(the_last_word_before_the_cut_is_heard),
+      house_test(no_request_begins_behind_the_cut),
       house_test(who_closes_the_server_is_told_so),
       house_test(a_reset_sends_nothing),
       house_test(a_client_that_has_reset_is_gone),

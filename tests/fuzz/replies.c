@@ -72,6 +72,18 @@ static bool is_field(const char *line, size_t name_len, const char *name) {
   return strlen(name) == name_len && strncasecmp(line, name, name_len) == 0;
 }
 
+/* A list's, between commas and blanks. */
+static bool has_option(const char *list, size_t len, const char *option) {
+  bool has_it = false;
+  char *text = fuzz_text(list, len);
+  char *rest = NULL;
+  for (char *at = strtok_r(text, ", \t", &rest); at;
+       at = strtok_r(NULL, ", \t", &rest))
+    has_it |= strcasecmp(at, option) == 0;
+  free(text);
+  return has_it;
+}
+
 static void read_field(reading_t *reading, const char *line, size_t len,
                        head_t *head) {
   const char *colon = memchr(line, ':', len);
@@ -100,8 +112,8 @@ static void read_field(reading_t *reading, const char *line, size_t len,
       for (size_t i = 0; i < value_len; i++)
         HOLDS(value[i] > ' ' && value[i] < 127);
     if (is_field(line, name_len, "Connection")) {
-      head->closes |= memmem(value, value_len, "close", 5) != NULL;
-      head->keeps |= memmem(value, value_len, "keep-alive", 10) != NULL;
+      head->closes |= has_option(value, value_len, "close");
+      head->keeps |= has_option(value, value_len, "keep-alive");
     }
     tell(reading, line, len);
     tell(reading, "\n", 1);

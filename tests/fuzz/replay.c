@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 1024, MAX_BYTES = 8192, MAX_CHANGES = 8, HANG_S = 60 };
+enum { MAX_FILES = 16384, MAX_BYTES = 8192, MAX_CHANGES = 8, HANG_S = 60 };
 
 typedef struct input {
   size_t size;

@@ -321,11 +321,11 @@ static void ask_all(dusk_request_t *req) {
   const char *name;
   const char *value;
   char text[32];
-  strlen(dusk_request_method(req));
-  strlen(dusk_request_target(req));
-  strlen(dusk_request_path(req));
-  strlen(dusk_request_query(req));
-  strlen(dusk_request_host(req));
+  assert_non_null(dusk_request_method(req));
+  assert_non_null(dusk_request_target(req));
+  assert_non_null(dusk_request_path(req));
+  assert_non_null(dusk_request_query(req));
+  assert_non_null(dusk_request_host(req));
   dusk_request_header(req, "Host");
   dusk_request_trailer(req, "Host");
   for (size_t i = 0; dusk_request_header_at(req, i, &name, &value); i++)

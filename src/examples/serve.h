@@ -25,8 +25,8 @@ static inline void serve_on_shut(dusk_server_t *server, int err, void *arg) {
 static inline void serve_on_signal(dusk_waiter_t *waiter) {
   serve_t *serve = (serve_t *)waiter;
   dusk_context_t *bound;
-  log_print(dusk_context_cause(serve->signalled)->text, 0);
   must(dusk_context_stop_signals(serve->signalled));
+  log_print(dusk_context_cause(serve->signalled)->text, 0);
   must(dusk_context_with_timeout(serve->root, SERVE_BOUND_MS, NULL, &bound));
   must(dusk_server_shutdown(serve->server, bound, serve_on_shut, NULL));
   dusk_context_unref(bound); /* the server holds it */
